@@ -1,0 +1,33 @@
+"""Exponential moving average of the weights: what is validated, saved and used for restoring."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from lightning.pytorch.callbacks import WeightAveraging
+from torch import Tensor
+
+
+class AveragedWeights(WeightAveraging):
+    """Averages the weights with a decay that starts small.
+
+    After n steps the decay is min(decay, (1 + n) / (10 + n)), as in TensorFlow's ExponentialMovingAverage: a short
+    run is then not held back by its random start.
+
+    Args:
+        decay: Share of the average that each step keeps; 0 for the latest weights only.
+
+    Raises:
+        ValueError: If the decay is not in [0, 1).
+    """
+
+    def __init__(self, decay: float = 0.999) -> None:
+        if not 0 <= decay < 1:
+            raise ValueError(f"the decay of the averaged weights must be in [0, 1), not {decay}")
+
+        def average(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
+            warmed_up = min(decay, (1 + int(count)) / (10 + int(count)))
+            torch._foreach_lerp_(list(averaged), list(current), 1 - warmed_up)
+
+        super().__init__(multi_avg_fn=torch.no_grad()(average))

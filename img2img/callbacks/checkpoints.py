@@ -1,0 +1,71 @@
+"""Every `fit`, however short, ends with a validation, `best.ckpt` and `last.ckpt`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+
+class FinalValidation(Callback):
+    """Ends training with a validation, whether it ends by steps or by epochs.
+
+    Lightning validates every `val_check_interval` batches only; the steps after the last of these would be neither
+    measured nor saved.
+    """
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Asks Lightning to stop (which validates first) at the last batch."""
+        last_epoch = trainer.max_epochs is not None and trainer.current_epoch + 1 == trainer.max_epochs
+        last_batch = batch_idx + 1 == trainer.num_training_batches
+        if trainer.global_step == trainer.max_steps or (last_epoch and last_batch):
+            trainer.should_stop = True
+
+
+class _RunCheckpoint(ModelCheckpoint):
+    """A checkpoint directly in the run's folder, always under the same name."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Finds the run's folder: on every rank, for `log_dir` is a broadcast."""
+        self.dirpath = trainer.log_dir
+        super().setup(trainer, pl_module, stage)
+
+
+class BestCheckpoint(_RunCheckpoint):
+    """Keeps the checkpoint with the best validation as `best.ckpt`.
+
+    Args:
+        monitor: The metric; it is logged by the task.
+        mode: Whether more or less of it is better.
+    """
+
+    def __init__(self, monitor: str = "val/psnr", mode: str = "max") -> None:
+        super().__init__(
+            monitor=monitor, mode=mode, filename="best", auto_insert_metric_name=False, enable_version_counter=False
+        )
+
+
+class LastCheckpoint(_RunCheckpoint):
+    """Keeps the latest checkpoint as `last.ckpt`: every few steps and at the end.
+
+    Separate from `BestCheckpoint`, whose `save_last` would wait for the metric to improve.
+
+    Args:
+        every_n_steps: Optimizer steps between two checkpoints.
+    """
+
+    def __init__(self, every_n_steps: int = 100) -> None:
+        super().__init__(
+            filename="last",
+            every_n_train_steps=every_n_steps,
+            auto_insert_metric_name=False,
+            enable_version_counter=False,
+        )
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves after the final validation, so that `last` holds the last step."""
+        if trainer.state.fn == "fit" and trainer.should_stop and not trainer.sanity_checking:
+            self._save_none_monitor_checkpoint(trainer, self._monitor_candidates(trainer))

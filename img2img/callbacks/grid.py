@@ -1,0 +1,142 @@
+"""The picture of how training goes: fixed validation images as input, output, target and error map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+from torchvision.utils import make_grid
+
+from img2img.tasks.gather import gather
+from img2img.tasks.restoration import as_8_bit, psnr
+
+COLUMNS = ("input", "output", "target", "error")
+GAP = 6  # pixels between images
+CAPTION = 22  # height of a caption, pixels
+INK, PAPER = (30, 30, 30), (250, 250, 250)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image of the grid, each tensor C×H×W."""
+
+    n: int
+    title: str
+    input: Tensor
+    output: Tensor
+    target: Tensor
+
+
+class ReconstructionGrid(Callback):
+    """Draws input | output | target | error of the same validation images at every validation.
+
+    The grid goes to TensorBoard as one image a step and, as `grid.png`, beside the checkpoints. Captions give the
+    PSNR before and after. The error map is |output - target| on a fixed scale, so that pictures of different steps
+    can be compared.
+
+    Args:
+        images: Rows of the grid: validation items, evenly spread over images and corruptions.
+        size: Longest side shown, in pixels; larger images are cropped about their centre, not scaled, so that noise
+            looks as it is.
+        error_scale: The absolute error, in units of the pixel range, that is drawn as white.
+    """
+
+    def __init__(self, images: int = 6, size: int = 256, error_scale: float = 0.1) -> None:
+        self.images, self.size, self.error_scale = images, size, error_scale
+        self._rows: list[Row] = []
+        self._chosen: frozenset[int] = frozenset()
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Chooses the items once: the same at every validation and for any number of processes."""
+        loader = trainer.val_dataloaders
+        count = len(loader.dataset) if loader is not None and hasattr(loader.dataset, "__len__") else 0
+        rows = min(self.images, count)
+        # A stride prime to the number of corruptions would do; steps of count/rows + 1 visit images and corruptions.
+        self._chosen = frozenset((i * count // rows + i) % count for i in range(rows)) if rows else frozenset()
+        self._rows = []
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keeps the chosen images; here, for averaged weights are swapped out again before the epoch's end."""
+        if not isinstance(outputs, Tensor) or trainer.sanity_checking:
+            return
+        for i, n in enumerate(batch["n"].tolist()):
+            if n in self._chosen and batch["counted"][i]:
+                images = (self._crop(t[i]) for t in (batch["input"], outputs, batch["target"]))
+                title = f"{Path(batch['path'][i]).name} · {batch['corruption'][i]}"
+                self._rows.append(Row(n, title, *images))
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draws the grid and writes it, on rank zero."""
+        rows = sorted(gather(self._rows), key=lambda row: row.n)
+        if not rows or not trainer.is_global_zero or trainer.state.fn != "fit":
+            return
+        picture = draw_grid(rows, self.error_scale)
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_image("reconstructions", picture, trainer.global_step, dataformats="HWC")
+        if trainer.log_dir is not None:
+            folder = Path(trainer.log_dir)
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(folder / "grid.png")
+
+    def _crop(self, image: Tensor) -> Tensor:
+        top, left = (max(0, (side - self.size) // 2) for side in image.shape[-2:])
+        return image[:, top : top + self.size, left : left + self.size].detach().float().cpu().contiguous()
+
+
+def draw_grid(rows: list[Row], error_scale: float) -> NDArray[np.uint8]:
+    """Returns the grid as H×W×3 uint8, one row an image."""
+    strips = [_draw_row(row, error_scale) for row in rows]
+    width = max(strip.shape[1] for strip in strips)
+    padded = [
+        np.pad(strip, ((0, 0), (0, width - strip.shape[1]), (0, 0)), constant_values=PAPER[0]) for strip in strips
+    ]
+    return np.concatenate(padded)
+
+
+def _draw_row(row: Row, error_scale: float) -> NDArray[np.uint8]:
+    error = ((row.output - row.target).abs().mean(0, keepdim=True) / error_scale).clamp(0, 1)
+    shown = [image.clamp(0, 1) for image in (row.input, row.output, row.target, error)]
+    channels = max(image.shape[0] for image in shown)
+    tiles = torch.stack([image.expand(channels, -1, -1) for image in shown])
+    grid = make_grid(tiles, nrow=len(tiles), padding=GAP, pad_value=PAPER[0] / 255)
+    pixels = (grid * 255).round().byte().permute(1, 2, 0).numpy()
+    canvas = Image.new("RGB", (pixels.shape[1], pixels.shape[0] + CAPTION), PAPER)
+    canvas.paste(Image.fromarray(pixels), (0, CAPTION))
+    before, after = (psnr(as_8_bit(image), row.target) for image in (row.input, row.output))
+    captions = [
+        f"input  {before:.2f} dB",
+        f"output  {after:.2f} dB  ({after - before:+.2f})",
+        f"target  {row.title}",
+        f"error, white = {error_scale * 255:.0f}/255 or more",
+    ]
+    pen, step = ImageDraw.Draw(canvas), row.input.shape[-1] + GAP
+    for column, caption in enumerate(captions):
+        pen.text((GAP + column * step, GAP), _fit(caption, row.input.shape[-1]), INK, _FONT)
+    return np.array(canvas)
+
+
+_FONT = ImageFont.load_default(13)
+
+
+def _fit(caption: str, width: int) -> str:
+    """Shortens a caption to the width of its image."""
+    while caption and _FONT.getlength(caption) > width:
+        caption = caption[:-2].rstrip("…") + "…" if len(caption) > 2 else ""
+    return caption

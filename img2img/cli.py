@@ -1,0 +1,84 @@
+"""The entry point: which commands exist. Cheap to import; heavy imports happen after the command is known."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "fit": ("train", "train a model: img2img fit --config denoise.yaml"),
+    "validate": ("train", "measure a checkpoint on the validation images"),
+    "test": ("train", "measure a checkpoint on the test images, by the standard protocol"),
+    "predict": ("train", "restore a folder with a config's data settings: --data.predict_dir photos/"),
+    "restore": ("restore", "restore a folder or an image: img2img restore photos/ restored/ --model best.ckpt"),
+    "watch": ("watch", "open TensorBoard on the runs, with every image step kept"),
+    "configs": ("configs", "list the configs that come with the program"),
+}
+"""Command: (module in `img2img.commands`, what it does)."""
+
+USER_ERRORS = ("UserError", "CheckpointError", "UnreadableImage", "MisconfigurationException")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs a command.
+
+    Args:
+        argv: The arguments after the program's name; None for those of the process.
+
+    Raises:
+        SystemExit: With code 2 and one line on stderr if the user's input is wrong, 1 if part of the work failed.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        return
+    if arguments[0] == "--version":
+        from img2img import __version__
+
+        print(f"img2img {__version__}")
+        return
+    command, rest = arguments[0], arguments[1:]
+    if command not in COMMANDS:
+        close = difflib.get_close_matches(command, COMMANDS, n=1)
+        hint = f"; did you mean {close[0]}?" if close else f"; the commands are {', '.join(COMMANDS)}"
+        fail(f"img2img: error: there is no command {command!r}{hint}")
+    module = importlib.import_module(f"img2img.commands.{COMMANDS[command][0]}")
+    try:
+        module.run(command, rest)
+    except (FileNotFoundError, NotADirectoryError, ValueError, RuntimeError) as error:
+        if os.environ.get("IMG2IMG_TRACEBACK") or not _is_users(error):
+            raise
+        # An error from a worker process carries the worker's traceback; its last line is the message.
+        last_line = str(error).strip().splitlines()[-1].split("UserError: ")[-1]
+        fail(f"img2img {command}: error: {last_line}")
+
+
+def usage() -> str:
+    """Returns the program's help: every command with a line."""
+    lines = [f"  {name:<10} {text}" for name, (_, text) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: img2img COMMAND …",
+            "",
+            "Train image-to-image models on real photographs, restore whole folders with them.",
+            "",
+            *lines,
+            "",
+            "img2img COMMAND --help tells more about one; img2img --version prints the version.",
+        ]
+    )
+
+
+def fail(message: str) -> None:
+    """Ends the program with code 2 and one line on stderr."""
+    print(message, file=sys.stderr)
+    raise SystemExit(2)
+
+
+def _is_users(error: Exception) -> bool:
+    # By name, for importing the classes would cost the seconds that this module saves.
+    names = {cls.__name__ for cls in type(error).__mro__}
+    return isinstance(error, FileNotFoundError | NotADirectoryError) or not names.isdisjoint(USER_ERRORS)

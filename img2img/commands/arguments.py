@@ -1,0 +1,138 @@
+"""What can be known of a command line without the seconds that torch takes to import."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from img2img.commands.runs import RUNS, newest_checkpoint, run_name
+from img2img.errors import UserError
+from img2img.shipped import shipped_configs
+
+# The first components of the flags: Lightning CLI's own and those of our callbacks.
+GROUPS = (
+    *("config", "c", "help", "h", "print_config", "seed_everything", "trainer", "model", "data", "ckpt_path"),
+    *("weights_only", "verbose", "return_predictions", "optimizer", "lr_scheduler"),
+    *("average", "best", "last", "grid", "output"),
+)
+FOLDERS = ("data.val_dir", "data.test_dir", "data.predict_dir")
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """A checked command line.
+
+    Attributes:
+        argv: The arguments, with configs and checkpoints as paths.
+        name: Under which the runs of this config lie.
+        root: The folder of all runs.
+        resumed: The folder of the run that goes on, if one does.
+    """
+
+    argv: list[str]
+    name: str
+    root: Path
+    resumed: Path | None
+
+
+def check(command: str, argv: Sequence[str]) -> Arguments:
+    """Checks options, config, folders and checkpoint.
+
+    Raises:
+        UserError: If something is unknown or does not exist; the message says what would be right.
+    """
+    pairs = _split(argv)
+    for option, _ in pairs:
+        _check_group(command, option)
+    configs = [find_config(value) for option, value in pairs if option in ("config", "c") and value is not None]
+    if not configs and not any(option.split(".")[0] == "model" for option, _ in pairs):
+        raise UserError("give --config, such as --config denoise.yaml; `img2img configs` lists the shipped ones")
+    values = {option: value for option, value in pairs if value is not None}
+    for option in FOLDERS:
+        if option in values and not Path(values[option]).exists():
+            raise UserError(f"--{option} {values[option]} does not exist")
+    root_flag = values.get("data.root")
+    if root_flag is not None and root_flag != "starter" and not Path(root_flag).expanduser().is_dir():
+        raise UserError(f"--data.root {root_flag} does not exist; give a folder of photographs")
+    name = run_name(configs[0] if configs else None)
+    root = Path(values.get("trainer.default_root_dir", RUNS))
+    checkpoint = _find_checkpoint(command, values, root, name)
+    resumed = checkpoint.parent if command == "fit" and checkpoint and values["ckpt_path"] in ("last", "best") else None
+    return Arguments(_rewrite(pairs, configs, checkpoint), name, root, resumed)
+
+
+def find_config(config: str) -> Path:
+    """Returns the path of a config: as given, else among the shipped ones.
+
+    Raises:
+        UserError: If there is neither.
+    """
+    path = Path(config).expanduser()
+    if path.is_file():
+        return path
+    shipped = {file.name: file for file in shipped_configs()}
+    if config in shipped:
+        return shipped[config]
+    close = difflib.get_close_matches(config, shipped, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"the shipped ones are {', '.join(shipped)}"
+    raise UserError(f"there is no config {config}, neither here nor among the shipped ones; {hint}")
+
+
+def _split(argv: Sequence[str]) -> list[tuple[str, str | None]]:
+    """Splits arguments to (option, value), with dashes taken off."""
+    pairs: list[tuple[str, str | None]] = []
+    for word in argv:
+        if word.startswith("-") and not _is_number(word):
+            option, equals, value = word.lstrip("-").partition("=")
+            pairs.append((option, value if equals else None))
+        elif pairs and pairs[-1][1] is None:
+            pairs[-1] = (pairs[-1][0], word)
+        else:
+            raise UserError(f"{word!r} is not an option; options begin with --, such as --trainer.max_steps 100")
+    return pairs
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_group(command: str, option: str) -> None:
+    group = option.split(".")[0].rstrip("+")
+    if group not in GROUPS:
+        close = difflib.get_close_matches(group, GROUPS, n=1)
+        hint = f"; did you mean --{close[0]}{option[len(group) :]}?" if close else ""
+        raise UserError(f"unknown option --{option}{hint} (`img2img {command} --help` shows the options)")
+
+
+def _find_checkpoint(command: str, values: dict[str, str], root: Path, name: str) -> Path | None:
+    weights = values.get("model.weights")
+    if weights is not None and not Path(weights).is_file():
+        raise UserError(f"--model.weights {weights} does not exist")
+    given = values.get("ckpt_path")
+    if given in ("last", "best"):
+        return newest_checkpoint(root, name, given)
+    if given is not None:
+        if not Path(given).is_file():
+            raise UserError(f"--ckpt_path {given} does not exist; give a .ckpt file, or `last` or `best` for the newest run's")
+        return Path(given)
+    if command != "fit" and weights is None and "print_config" not in values:
+        raise UserError(f"{command} needs a trained model: --ckpt_path runs/{name}/0/best.ckpt, or --ckpt_path best")
+    return None
+
+
+def _rewrite(pairs: Sequence[tuple[str, str | None]], configs: Sequence[Path], checkpoint: Path | None) -> list[str]:
+    found = iter(configs)
+    argv: list[str] = []
+    for option, value in pairs:
+        if option in ("config", "c") and value is not None:
+            value = str(next(found))
+        elif option == "ckpt_path":
+            value = str(checkpoint)
+        argv += [f"--{option}" if value is None else f"--{option}={value}"]
+    return argv

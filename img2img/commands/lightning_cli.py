@@ -1,0 +1,202 @@
+"""The one subclass of LightningCLI: subclass mode, our defaults, run folders, recipes, errors of one line."""
+
+from __future__ import annotations
+
+import logging
+import re
+import warnings
+from pathlib import Path
+from typing import Any, NoReturn
+
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.callbacks import LearningRateMonitor
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+import img2img.data
+import img2img.networks  # noqa: F401  short class names in YAML are found among what is imported
+from img2img.callbacks import (
+    AveragedWeights,
+    BestCheckpoint,
+    FinalValidation,
+    ImageWriter,
+    LastCheckpoint,
+    ReconstructionGrid,
+    RunRecord,
+    Throughput,
+)
+from img2img.commands.arguments import Arguments
+from img2img.commands.runs import claim_run
+from img2img.commands.trainer import Trainer
+from img2img.errors import UserError
+from img2img.tasks import Task
+
+TRAINER_DEFAULTS = {
+    "val_check_interval": 100,  # batches, counted through the epochs:
+    "check_val_every_n_epoch": None,
+    "num_sanity_val_steps": 0,  # a new network returns its input; the first validation comes soon enough
+    "log_every_n_steps": 10,
+    "enable_model_summary": False,
+    "gradient_clip_val": 1.0,
+}
+
+
+class Parser(LightningArgumentParser):
+    """An argument parser that says what is wrong in one line."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Ends the program with code 2 and the essence of jsonargparse's message, which may run to 70 lines."""
+        raise UserError(essence(message)) from ex
+
+
+def essence(message: str) -> str:
+    """Returns the line of a parser's message that says what is wrong."""
+    lines = [line.strip(" -") for line in message.splitlines() if line.strip()]
+    # jsonargparse tries each type of a union and lists every failure, the most telling ones deepest.
+    telling = [line for line in lines if re.search(r"No action for key|not accepted|does not|Invalid|Unable|No module", line)]
+    first = lines[0] if lines else message
+    detail = next((line for line in telling if line != first), None)
+    return first if detail is None or detail in first else f"{first} — {detail}"
+
+
+class SaveConfig(SaveConfigCallback):
+    """Saves the resolved config beside the checkpoints, for `fit` only: what other commands resolve would not run."""
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Writes config.yaml into the run's folder."""
+        if trainer.state.fn == "fit":
+            super().setup(trainer, pl_module, stage)
+
+
+class CLI(LightningCLI):
+    """Runs one of fit, validate, test, predict.
+
+    Args:
+        command: Which.
+        argv: Its arguments.
+        arguments: What was already learnt of them; None to show the help only.
+    """
+
+    def __init__(self, command: str, argv: list[str], arguments: Arguments | None) -> None:
+        self.arguments = arguments
+        self.run_folder: Path | None = None
+        _quieten()
+        super().__init__(
+            model_class=Task,
+            datamodule_class=LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=SaveConfig,
+            save_config_kwargs={"overwrite": True},  # of the same run, when it goes on; new runs have new folders
+            trainer_class=Trainer,
+            trainer_defaults=TRAINER_DEFAULTS,
+            seed_everything_default=0,
+            parser_class=Parser,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,  # checkpoints hold our own recipe instead of hyperparameters
+            args=[command, *argv],
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds the callbacks that every run has, each with its own options."""
+        parser.add_lightning_class_args(AveragedWeights, "average")
+        parser.add_lightning_class_args(BestCheckpoint, "best")
+        parser.add_lightning_class_args(LastCheckpoint, "last")
+        parser.add_lightning_class_args(ReconstructionGrid, "grid")
+        parser.add_lightning_class_args(ImageWriter, "output")
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        parser.set_defaults({"weights_only": True})
+        if subcommand == "predict":
+            parser.set_defaults({"return_predictions": False})
+        return parser
+
+    def _parse_ckpt_path(self) -> None:
+        """Leaves the config as it is: Lightning would let a checkpoint's hyperparameters replace what was asked for."""
+
+    def instantiate_classes(self) -> None:
+        """Builds task, data and trainer; gives the task its recipe and the data the run's seed."""
+        self._dump_config()
+        try:
+            super().instantiate_classes()
+        except (ValueError, TypeError) as error:
+            raise UserError(essence(str(error))) from error
+        recipe = self.config_dump["model"]
+        (recipe.get("init_args") or {}).pop("weights", None)  # where training began is not what the task is
+        self.model.recipe = recipe
+        seed = self._get(self.config, "seed_everything")
+        if getattr(self.datamodule, "seed", 0) is None:
+            self.datamodule.seed = int(seed) if seed else 0
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Builds the trainer: `fit` in a run's folder with TensorBoard, the others without."""
+        if self.subcommand == "fit" and self.arguments is not None:
+            asked = self._get(self.config_init, "trainer")
+            first = rank_zero_only.rank == 0
+            if not asked.get("fast_dev_run"):
+                resumed = self.arguments.resumed
+                self.run_folder = resumed or claim_run(self.arguments.root, self.arguments.name, first)
+                kwargs["default_root_dir"] = str(self.run_folder)
+                if asked.get("logger") in (None, True):
+                    kwargs["logger"] = run_logger(self.run_folder)
+        elif self._get(self.config_init, "trainer").get("logger") is None:
+            kwargs["logger"] = False
+        trainer = super().instantiate_trainer(**kwargs)
+        assert isinstance(trainer, Trainer)
+        return trainer
+
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Any:
+        config["callbacks"] = list(config.get("callbacks") or [])
+        if self.subcommand == "fit":
+            callbacks = [c for c in callbacks if not isinstance(c, ImageWriter)]
+            callbacks += [FinalValidation(), Throughput()]
+            if config.get("logger") is not False:
+                callbacks += [RunRecord(self.config_dump), LearningRateMonitor("step")]
+        elif self.subcommand == "predict":
+            callbacks = [c for c in callbacks if isinstance(c, ImageWriter)]
+        else:
+            callbacks = []
+        return super()._instantiate_trainer(config, callbacks)
+
+    def after_fit(self) -> None:
+        """Says in the last line where everything is."""
+        if self.run_folder is None or not self.trainer.is_global_zero:
+            return
+        metrics = self.trainer.callback_metrics
+        score = ""
+        if "val/psnr" in metrics and "val/psnr_input" in metrics:
+            score = f"val PSNR {metrics['val/psnr_input']:.2f} → {metrics['val/psnr']:.2f} dB · "
+        folder = self.run_folder
+        root = self.arguments.root if self.arguments else folder
+        watch = "img2img watch" if str(root) == "runs" else f"img2img watch {root}"
+        print(f"\nDone: {score}checkpoint {folder}/best.ckpt · grid {folder}/grid.png · TensorBoard: {watch}")
+
+    def after_predict(self) -> None:
+        """Says how many images were written, and fails if some were not."""
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, ImageWriter):
+                callback.conclude(self.trainer.is_global_zero)
+
+
+def run_logger(folder: Path) -> TensorBoardLogger:
+    """Returns TensorBoard's logger, which writes into a run's folder."""
+    root = folder.parent.parent
+    return TensorBoardLogger(str(root), name=folder.parent.name, version=folder.name, default_hp_metric=False)
+
+
+def _quieten() -> None:
+    """Silences what Lightning says to its developers; each line has its reason."""
+    ignored = (
+        "LightningCLI's args parameter",  # we rewrite the arguments, and mean it
+        r".*does not have many workers",  # none on CPUs is our measured choice
+        r".*Checkpoint directory .* exists and is not empty",  # a run that goes on
+        r".*You're using the WeightAveraging callback, but loading a checkpoint outside",  # as meant
+        r".*isinstance\(treespec, LeafSpec\)",  # Lightning on a newer torch
+        r".*`lr_scheduler.step\(\)` before `optimizer.step\(\)`",  # at resuming; Lightning #5558
+    )
+    for message in ignored:
+        warnings.filterwarnings("ignore", message=message)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)

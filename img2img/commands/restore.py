@@ -1,0 +1,97 @@
+"""`img2img restore`: a folder of images, or one, through a trained model."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from img2img.errors import UserError
+
+if TYPE_CHECKING:
+    from img2img.tasks import Task
+
+
+def run(command: str, arguments: Sequence[str]) -> None:
+    """Parses the command line, checks what is cheap to check, and restores.
+
+    Raises:
+        SystemExit: With code 1 if some file was not restored.
+    """
+    parser = argparse.ArgumentParser(f"img2img {command}", description="Restore a folder of images, or one image.")
+    parser.add_argument("input", help="folder (searched recursively) or image")
+    parser.add_argument("output", help="folder, which gets the same tree and names, or image")
+    parser.add_argument("--model", required=True, help="checkpoint, such as runs/denoise/0/best.ckpt")
+    parser.add_argument("--accelerator", default="auto", help="cpu, gpu, auto … as in Lightning (default: auto)")
+    parser.add_argument("--devices", default="auto", help="how many devices share the images (default: auto)")
+    parser.add_argument("--precision", default="auto", help="auto, or Lightning's names, such as 32-true")
+    parser.add_argument("--trust", action="append", default=[], metavar="PACKAGE", help="further package of networks")
+    options = vars(parser.parse_args(arguments))
+    devices = options.pop("devices")
+    check_folders(Path(options["input"]), Path(options["output"]))
+    if not Path(options["model"]).is_file():
+        raise UserError(f"--model {options['model']} does not exist; give a checkpoint that `img2img fit` wrote")
+    restore(**options, devices=int(devices) if devices.isdigit() else devices)
+
+
+def check_folders(source: Path, destination: Path) -> None:
+    """Refuses what could never work or would write among the originals.
+
+    Raises:
+        UserError: If the source does not exist, or the destination lies in it.
+    """
+    if not source.exists():
+        raise UserError(f"{source} does not exist; give a folder of images or an image")
+    if source.is_dir() and (source.resolve() == destination.resolve() or source.resolve() in destination.resolve().parents):
+        raise UserError(f"the output {destination} lies in the input {source}; originals are never written among: choose another")
+    if source.is_file() and destination.exists() and destination.samefile(source):
+        raise UserError(f"{destination} is the input itself; choose another output")
+
+
+def restore(
+    input: str | Path,
+    output: str | Path,
+    model: str | Path | Task,
+    accelerator: str = "auto",
+    devices: int | str = "auto",
+    precision: Any = "auto",
+    trust: Sequence[str] = (),
+) -> None:
+    """Restores every image under a folder, or one image; outputs keep name, tree, size, depth and metadata.
+
+    Args:
+        input: Folder, searched recursively, or image.
+        output: Folder, or image if the input is one.
+        model: Checkpoint, or a task from `img2img.load`.
+        accelerator: Lightning's accelerator.
+        devices: How many devices share the images.
+        precision: `auto` or one of Lightning's.
+        trust: Further packages whose classes the checkpoint may name.
+
+    Raises:
+        UserError: If the input does not exist or the output lies in it.
+        CheckpointError: If the model is no such checkpoint.
+        SystemExit: With code 1 if some file was not restored; its reason is printed.
+    """
+    source, destination = Path(input), Path(output)
+    check_folders(source, destination)
+    from img2img.callbacks import ImageWriter
+    from img2img.commands.trainer import Trainer
+    from img2img.data import ImageFolder
+    from img2img.tasks.recipe import load
+
+    task = load(model, trust) if isinstance(model, str | Path) else model
+    one_file = source.is_file() and not destination.is_dir()
+    writer = ImageWriter(str(destination), str(destination) if one_file else None)
+    trainer = Trainer(
+        accelerator=accelerator,
+        devices=devices,
+        precision=precision,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        callbacks=[writer],
+    )
+    trainer.predict(task, datamodule=ImageFolder(str(source)), return_predictions=False)
+    writer.conclude(trainer.is_global_zero)

@@ -1,0 +1,44 @@
+"""`img2img fit | validate | test | predict`: Lightning CLI's commands, with our tasks, data and callbacks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from img2img.commands.arguments import check
+
+HELP = {
+    "fit": "Train a model. The run's folder, runs/<config>/<n>/, gets best.ckpt, last.ckpt, grid.png and config.yaml.",
+    "validate": "Measure a checkpoint on the validation images.",
+    "test": "Measure a checkpoint on the test images: whole images, fixed noise, 8-bit PSNR and SSIM.",
+    "predict": "Restore the images of --data.predict_dir into --output.folder.",
+}
+COMMON = """\
+  --config FILE                 a YAML here or among the shipped ones (`img2img configs`); may be given several times
+  --ckpt_path FILE|last|best    checkpoint to go on from or to measure; last and best: of the config's newest run
+  --data.root DIR               folder with train/ val/ test/, or one folder of photographs that is divided
+  --data.batch_size N           crops in a batch;  --data.num_workers N  processes that prepare them
+  --model.weights FILE          checkpoint whose weights to start from (fine-tuning)
+  --trainer.max_steps N         how long to train;  --trainer.accelerator cpu|gpu|auto, --trainer.devices N,
+                                --trainer.strategy ddp, --trainer.num_nodes N, --trainer.precision … as in Lightning
+  --data.predict_dir DIR        images to restore;  --output.folder DIR  where they go (predict)
+  --seed_everything N           seed of the run (default 0)
+  --print_config                print the resolved config and stop
+
+  --help-all                    every option of Lightning CLI;  --model.help CLASS, --data.help CLASS  those of a class
+Any value of the YAML can be given as a flag: --model.network.init_args.channels [32,64,128]"""
+
+
+def run(command: str, argv: Sequence[str]) -> None:
+    """Checks the arguments, then hands over to the Lightning CLI."""
+    if "--help" in argv or "-h" in argv:
+        print(f"usage: img2img {command} --config FILE [options]\n\n{HELP[command]}\n\n{COMMON}")
+        return
+    if "--help-all" in argv:
+        from img2img.commands.lightning_cli import CLI
+
+        CLI(command, ["--help"], None)
+        return
+    arguments = check(command, argv)
+    from img2img.commands.lightning_cli import CLI
+
+    CLI(command, arguments.argv, arguments)

@@ -1,0 +1,52 @@
+"""`img2img watch`: TensorBoard on the runs, opened so that no image step is dropped."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from img2img.errors import UserError
+
+
+def run(command: str, arguments: Sequence[str]) -> None:
+    """Serves TensorBoard until interrupted.
+
+    Raises:
+        UserError: If there are no runs, or the port is taken.
+    """
+    parser = argparse.ArgumentParser(f"img2img {command}", description="Open TensorBoard on the runs.")
+    parser.add_argument("folder", nargs="?", default="runs", help="the folder of the runs (default: runs)")
+    parser.add_argument("--port", type=int, help="port to listen on (default: 6006, or the next free one)")
+    parser.add_argument("--host", default="localhost", help="address to listen on; 0.0.0.0 for other machines too")
+    options = parser.parse_args(arguments)
+    folder = Path(options.folder)
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}; run `img2img fit` first, or name the folder of the runs")
+    print(f"TensorBoard on {folder}: {serve(folder, options.host, options.port)}  (Ctrl-C ends it)", flush=True)
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        print()
+
+
+def serve(folder: Path, host: str = "localhost", port: int | None = None) -> str:
+    """Starts TensorBoard in a thread of its own and returns its address.
+
+    Raises:
+        UserError: If the port is taken.
+    """
+    from tensorboard.program import TensorBoard, TensorBoardServerException
+
+    board = TensorBoard()
+    flags = ["--logdir", str(folder), "--host", host]
+    # TensorBoard keeps 10 images of a tag, at random; 0 keeps them all: the early steps are what one compares with.
+    flags += ["--samples_per_plugin", "images=0"]
+    flags += [] if port is None else ["--port", str(port)]
+    board.configure(argv=[None, *flags])
+    try:
+        return str(board.launch())
+    except TensorBoardServerException as error:
+        raise UserError(f"TensorBoard could not start: {error}") from error

@@ -1,0 +1,75 @@
+"""Images to restore: a folder or a single file, read as they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader, Dataset
+
+from img2img.data.stream import EvaluationSampler
+from img2img.imaging.files import UnreadableImage, find_images, read_image, to_float
+
+
+class FolderImages(Dataset[dict[str, Any]]):
+    """The images under a folder, or one image, asked for as (number, counted).
+
+    An item has `image` (what was read: pixels, alpha, metadata), `input` (1×C×H×W float32 in [0, 1]), `path` and
+    `relative`; or, where the file cannot be read, `path` and `problem`. Nothing is decoded for padding.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.parent if root.is_file() else root
+        self.paths = [root] if root.is_file() else find_images(root)
+        if not self.paths:
+            raise FileNotFoundError(f"no images (JPEG, PNG, WebP, TIFF, BMP) under {root}")
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, item: tuple[int, bool]) -> dict[str, Any]:
+        number, counted = item
+        path = self.paths[number]
+        batch: dict[str, Any] = {"path": path, "relative": path.relative_to(self.root), "counted": counted}
+        if not counted:
+            return batch
+        try:
+            image = read_image(path)
+        except UnreadableImage as error:
+            return batch | {"problem": str(error)}
+        pixels = torch.from_numpy(to_float(image.pixels)).permute(2, 0, 1)[None]
+        return batch | {"image": image, "input": pixels}
+
+
+
+
+def predict_loader(root: Path, workers: int, rank: int, world_size: int) -> DataLoader[Any]:
+    """Returns the loader of this rank's images, one at a time.
+
+    Raises:
+        FileNotFoundError: If the folder or file does not exist, or holds no image.
+    """
+    images = FolderImages(root)
+    sampler = EvaluationSampler(len(images), rank, world_size)
+    return DataLoader(images, batch_size=None, sampler=sampler, num_workers=workers)
+
+
+class ImageFolder(LightningDataModule):
+    """The data of `img2img restore`: a folder of images, searched recursively, or one image.
+
+    Args:
+        root: The folder or the file.
+        num_workers: Processes that read ahead.
+    """
+
+    def __init__(self, root: str, num_workers: int = 1) -> None:
+        super().__init__()
+        self.root, self.num_workers = Path(root), num_workers
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """Returns this rank's share of the images."""
+        if self.trainer is None:
+            raise RuntimeError("ImageFolder makes its loader for a Trainer; call trainer.predict(task, datamodule=…)")
+        return predict_loader(self.root, self.num_workers, self.trainer.global_rank, self.trainer.world_size)

@@ -1,0 +1,88 @@
+"""The sample stream: sample n is a pure function of (seed, n).
+
+So the number of workers, GPUs or nodes does not change what is trained on, no noise pattern comes twice, a resumed run
+goes on at the next sample, and any sample can be looked at again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+
+import numpy as np
+from torch.utils.data import Sampler
+
+Draws = tuple[np.random.Generator, random.Random]
+"""The two generators that an albumentations transform draws from."""
+
+
+@lru_cache(maxsize=4)
+def _permutation(seed: int, count: int, number: int) -> tuple[int, ...]:
+    return tuple(np.random.default_rng([seed, number]).permutation(count).tolist())
+
+
+def image_of_sample(seed: int, count: int, n: int) -> int:
+    """Returns which of `count` images sample n is cut from: each image once per pass, in an order of the pass."""
+    return _permutation(seed, count, n // count)[n % count]
+
+
+def draws_of_sample(seed: int, n: int) -> Draws:
+    """Returns fresh generators for sample n. The third word keeps them apart from the permutations' streams."""
+    sequence = np.random.SeedSequence([seed, n, 1])
+    return np.random.default_rng(sequence), random.Random(int(sequence.generate_state(1, np.uint64)[0]))
+
+
+def draws_of_image(seed: int, name: str) -> Draws:
+    """Returns fresh generators for an image of validation or test, which depend on its name and the seed alone."""
+    word = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=6).digest(), "big")
+    sequence = np.random.SeedSequence([seed, word, 2])
+    return np.random.default_rng(sequence), random.Random(int(sequence.generate_state(1, np.uint64)[0]))
+
+
+class StreamSampler(Sampler[int]):
+    """Yields this rank's sample numbers of one epoch.
+
+    Batch k of the epoch is made of samples [start + k·B, start + (k+1)·B), where B = batch_size · world_size; each
+    rank takes a contiguous share of it.
+
+    Args:
+        start: Called when an epoch begins; returns the number of its first sample.
+        batches: Batches in an epoch.
+        batch_size: Samples in a rank's batch.
+        rank: This process's number.
+        world_size: How many processes train.
+    """
+
+    def __init__(self, start: Callable[[], int], batches: int, batch_size: int, rank: int, world_size: int) -> None:
+        self.start, self.batches, self.batch_size = start, batches, batch_size
+        self.rank, self.world_size = rank, world_size
+
+    def __len__(self) -> int:
+        return self.batches * self.batch_size
+
+    def __iter__(self) -> Iterator[int]:
+        first = self.start() + self.rank * self.batch_size
+        for batch in range(self.batches):
+            begin = first + batch * self.batch_size * self.world_size
+            yield from range(begin, begin + self.batch_size)
+
+
+class EvaluationSampler(Sampler[tuple[int, bool]]):
+    """Shares `count` items among the ranks, as (item, counted).
+
+    Every rank gets equally many, because a rank that runs out while the others go on hangs them; the padding repeats
+    items with counted = False: shown to the network, never counted or written.
+    """
+
+    def __init__(self, count: int, rank: int, world_size: int) -> None:
+        self.count, self.rank, self.world_size = count, rank, world_size
+
+    def __len__(self) -> int:
+        return -(-self.count // self.world_size)
+
+    def __iter__(self) -> Iterator[tuple[int, bool]]:
+        for k in range(len(self)):
+            item = k * self.world_size + self.rank
+            yield item % self.count, item < self.count

@@ -1,0 +1,5 @@
+"""Plain torch modules that map an image to an image; they know nothing of Lightning or of tasks."""
+
+from img2img.networks.unet import RestorationUNet
+
+__all__ = ["RestorationUNet"]

@@ -1,0 +1,96 @@
+"""What all tasks share: a network, an optimiser with its schedule, and checkpoints that can be opened anywhere."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+
+from img2img import __version__
+from img2img.tasks.schedule import warmup_cosine
+
+CHECKPOINT_KEY = "img2img"
+CHECKPOINT_FORMAT = 1
+
+
+class Task(LightningModule):
+    """A network with what it takes to train it: AdamW, warm-up and cosine decay by step, channels-last memory.
+
+    Args:
+        network: Any module that maps N×C×H×W to N×C'×H×W.
+        lr: Peak learning rate.
+        betas: AdamW's decay rates of the gradient's mean and square.
+        weight_decay: AdamW's decoupled weight decay.
+        warmup_steps: Optimizer steps over which the rate rises to its peak.
+        final_lr_share: Share of the peak rate that is left at the end.
+        weights: Checkpoint to start from (fine-tuning); its weights are copied where names and shapes agree, and
+            must agree.
+
+    Attributes:
+        recipe: The task as plain data, `{"class_path": …, "init_args": {…}}`, written into checkpoints; None for a
+            task that was built by hand, whose checkpoints `img2img.load` cannot open.
+    """
+
+    recipe: dict[str, Any] | None = None
+
+    def __init__(
+        self,
+        network: nn.Module,
+        lr: float = 1.5e-3,
+        betas: tuple[float, float] = (0.9, 0.99),
+        weight_decay: float = 0.0,
+        warmup_steps: int = 50,
+        final_lr_share: float = 1e-3,
+        weights: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.lr, self.betas, self.weight_decay = lr, betas, weight_decay
+        self.warmup_steps, self.final_lr_share = warmup_steps, final_lr_share
+        if weights is not None:
+            from img2img.tasks.recipe import copy_weights  # recipe builds tasks, so it imports this module
+
+            copy_weights(Path(weights), self)
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the images that the network takes: what it says itself, else its first convolution's."""
+        said = getattr(self.network, "in_channels", None)
+        if isinstance(said, int):
+            return said
+        return next((m.in_channels for m in self.network.modules() if isinstance(m, nn.Conv2d)), 3)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Maps an image to what the task makes of it.
+
+        Args:
+            image: N×C×H×W float32, nominally in [0, 1], of any size from 1×1.
+
+        Returns:
+            N×C'×H×W in [0, 1].
+        """
+        output: Tensor = self.network(image.contiguous(memory_format=torch.channels_last))
+        return output.float().clamp(0, 1)
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Returns AdamW with linear warm-up and cosine decay, both counted in optimizer steps."""
+        optimizer = torch.optim.AdamW(
+            self.parameters(), lr=self.lr, betas=self.betas, weight_decay=self.weight_decay, fused=True
+        )
+        factor = partial(
+            warmup_cosine,
+            warmup_steps=self.warmup_steps,
+            total_steps=self.trainer.estimated_stepping_batches,
+            final_share=self.final_lr_share,
+        )
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the recipe under our own key: plain data, from which `img2img.load` rebuilds the task."""
+        checkpoint[CHECKPOINT_KEY] = {"format": CHECKPOINT_FORMAT, "version": __version__, "recipe": self.recipe}

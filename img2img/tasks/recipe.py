@@ -1,0 +1,181 @@
+"""Tasks from plain data: `build` makes one from a recipe, `load` from a checkpoint, and nothing in a file runs code."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pickle
+import types
+import typing
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from img2img.tasks.base import CHECKPOINT_FORMAT, CHECKPOINT_KEY, Task
+
+TRUSTED_PACKAGES = ("img2img", "torch", "torchvision", "torchmetrics")
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be opened; one line says why and what would be right."""
+
+
+def build(recipe: dict[str, Any], trust: Collection[str] = ()) -> Task:
+    """Builds a task from plain data, so that its checkpoints can be opened with `load`.
+
+    Args:
+        recipe: `{"class_path": "img2img.tasks.Restoration", "init_args": {"network": {"class_path": …}, …}}`.
+        trust: Further packages whose classes may be built, such as `["my_networks"]`.
+
+    Returns:
+        The task, with `recipe` kept on it.
+
+    Raises:
+        CheckpointError: If a class is not in a trusted package, is no class, or is not what its place asks for.
+    """
+    packages = {*TRUSTED_PACKAGES, *trust}
+    _check_packages(recipe, packages)  # everything, before the first import
+    task = _build(recipe, Task, packages)
+    assert isinstance(task, Task)
+    task.recipe = recipe
+    return task
+
+
+def load(model: str | Path, trust: Collection[str] = ()) -> Task:
+    """Opens a checkpoint.
+
+    Args:
+        model: Path of a checkpoint that `img2img fit` wrote.
+        trust: Further packages whose classes the checkpoint may name; by default only img2img's, torch's,
+            torchvision's and torchmetrics' are built, and nothing else is even imported.
+
+    Returns:
+        The task in eval mode, on the CPU, with the averaged (EMA) weights; calling it maps N×C×H×W in [0, 1] to
+        the same.
+
+    Raises:
+        CheckpointError: If the file is not such a checkpoint, or names a class that is not trusted.
+        FileNotFoundError: If there is no such file.
+    """
+    path = Path(model)
+    checkpoint = read_checkpoint(path)
+    about = checkpoint.get(CHECKPOINT_KEY)
+    if not isinstance(about, dict) or about.get("format") != CHECKPOINT_FORMAT:
+        raise CheckpointError(f"{path} is not a checkpoint of img2img (or of a newer one); `img2img fit` writes them")
+    recipe = about.get("recipe")
+    if not isinstance(recipe, dict):
+        raise CheckpointError(f"{path} holds no recipe: its task was built by hand; make it with img2img.build(recipe)")
+    try:
+        task = build(recipe, trust)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    _copy(checkpoint["state_dict"], task, path)
+    return task.eval()
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Reads a checkpoint's tensors and plain data on the CPU; never unpickles anything else.
+
+    Raises:
+        CheckpointError: If the file is damaged, holds code, or is no checkpoint.
+        FileNotFoundError: If there is no such file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"the checkpoint {path} does not exist")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).strip().splitlines()[0].split(". ")[0]
+        raise CheckpointError(f"{path} is not a safe checkpoint (weights and plain data only): {reason}") from error
+    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path} is not a checkpoint, or is damaged") from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise CheckpointError(f"{path} holds no state_dict; `img2img fit` writes checkpoints")
+    return checkpoint
+
+
+def copy_weights(path: Path, task: Task) -> None:
+    """Copies a checkpoint's (averaged) weights into a task of the same shape.
+
+    Raises:
+        CheckpointError: If the file is no checkpoint, or its weights do not fit the task.
+        FileNotFoundError: If there is no such file.
+    """
+    _copy(read_checkpoint(path)["state_dict"], task, path)
+
+
+def _copy(state: dict[str, Any], task: Task, path: Path) -> None:
+    own = task.state_dict()
+    differing = [name for name in own if name not in state or state[name].shape != own[name].shape]
+    differing += [name for name in state if name not in own]
+    if differing:
+        name = differing[0]
+        sizes = [tuple(source[name].shape) if name in source else "absent" for source in (state, own)]
+        raise CheckpointError(
+            f"the weights in {path} do not fit this model: {len(differing)} differ, first {name} "
+            f"(file: {sizes[0]}, model: {sizes[1]}); the network must be the one that was trained"
+        )
+    task.load_state_dict(state)
+
+
+def _check_packages(value: Any, packages: set[str]) -> None:
+    """Refuses any class path outside the packages, wherever in the recipe it stands."""
+    if isinstance(value, dict):
+        path = value.get("class_path")
+        if path is not None and (not isinstance(path, str) or path.split(".")[0] not in packages):
+            raise CheckpointError(
+                f"it asks for {path!r}, which is outside the trusted packages ({', '.join(sorted(packages))}); "
+                "name its package as trusted if you know where the file comes from"
+            )
+        for item in value.values():
+            _check_packages(item, packages)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _check_packages(item, packages)
+
+
+def _build(recipe: dict[str, Any], expected: type, packages: set[str]) -> object:
+    unknown = set(recipe) - {"class_path", "init_args"}
+    if unknown or "class_path" not in recipe:
+        raise CheckpointError(f"a recipe holds class_path and init_args, not {sorted(recipe)}")
+    cls = _find_class(recipe["class_path"], expected, packages)
+    expectations = _class_parameters(cls)
+    arguments = {
+        name: _build(value, expectations.get(name, nn.Module), packages)
+        if isinstance(value, dict) and "class_path" in value
+        else value
+        for name, value in (recipe.get("init_args") or {}).items()
+    }
+    try:
+        return cls(**arguments)
+    except TypeError as error:
+        raise CheckpointError(f"{recipe['class_path']} does not take these arguments: {error}") from error
+
+
+def _find_class(path: str, expected: type, packages: set[str]) -> type:
+    module_name, _, name = path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise CheckpointError(f"it asks for {path}, which does not exist here") from error
+    # A name in a trusted module may be a function (torch.hub.load), or something that module merely imported.
+    if not inspect.isclass(found) or found.__module__.split(".")[0] not in packages:
+        raise CheckpointError(f"it asks for {path}, which is not a class of a trusted package")
+    if not issubclass(found, expected):
+        raise CheckpointError(f"it asks for {path}, which is not a {expected.__name__}")
+    return found
+
+
+def _class_parameters(cls: type) -> dict[str, type]:
+    """Returns the classes that a constructor's parameters ask for, where they ask for modules."""
+    hints = typing.get_type_hints(cls.__init__)
+    asked: dict[str, type] = {}
+    for name, hint in hints.items():
+        options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+        classes = [o for o in options if inspect.isclass(o) and issubclass(o, nn.Module)]
+        if classes:
+            asked[name] = classes[0]
+    return asked

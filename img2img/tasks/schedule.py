@@ -1,0 +1,25 @@
+"""The learning rate's course over the steps of a run."""
+
+from __future__ import annotations
+
+import math
+
+
+def warmup_cosine(step: int, warmup_steps: int, total_steps: float, final_share: float) -> float:
+    """Returns the factor on the learning rate at a step: linear warm-up, then a half cosine (SGDR, Loshchilov 2017).
+
+    Args:
+        step: Optimizer steps taken so far.
+        warmup_steps: Length of the warm-up.
+        total_steps: Length of the run, infinite if unknown; the rate then stays at its peak.
+        final_share: The factor at the end.
+
+    Returns:
+        A factor in (0, 1].
+    """
+    if step < warmup_steps:
+        return (step + 1) / (warmup_steps + 1)
+    if math.isinf(total_steps):
+        return 1.0
+    progress = min(1.0, (step - warmup_steps) / max(1.0, total_steps - warmup_steps))
+    return final_share + (1 - final_share) * 0.5 * (1 + math.cos(math.pi * progress))
