@@ -19,7 +19,7 @@ COMMANDS = {
 }
 """Command: (module in `img2img.commands`, what it does)."""
 
-USER_ERRORS = ("UserError", "CheckpointError", "UnreadableImage", "MisconfigurationException")
+USER_ERRORS = ("UserError", "UnreadableImage", "MisconfigurationException")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     module = importlib.import_module(f"img2img.commands.{COMMANDS[command][0]}")
     try:
         module.run(command, rest)
-    except (FileNotFoundError, NotADirectoryError, ValueError, RuntimeError) as error:
+    except Exception as error:
         if os.environ.get("IMG2IMG_TRACEBACK") or not _is_users(error):
             raise
         # An error from a worker process carries the worker's traceback; its last line is the message.

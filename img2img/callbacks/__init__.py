@@ -3,6 +3,7 @@
 from img2img.callbacks.averaging import AveragedWeights
 from img2img.callbacks.checkpoints import BestCheckpoint, FinalValidation, LastCheckpoint
 from img2img.callbacks.grid import ReconstructionGrid
+from img2img.callbacks.progress import Progress
 from img2img.callbacks.record import RunRecord
 from img2img.callbacks.throughput import Throughput
 from img2img.callbacks.writer import ImageWriter
@@ -13,6 +14,7 @@ __all__ = [
     "FinalValidation",
     "ImageWriter",
     "LastCheckpoint",
+    "Progress",
     "ReconstructionGrid",
     "RunRecord",
     "Throughput",

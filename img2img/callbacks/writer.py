@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from img2img.imaging.files import from_float, write_image
+from img2img.imaging.files import Image, from_float, write_image
 from img2img.tasks.gather import gather
 
 
@@ -50,10 +49,8 @@ class ImageWriter(Callback):
         if is_same_file(destination, batch["path"]):
             self.problems.append(f"{batch['path']}: not restored, for it would overwrite the source")
             return
-        source = batch["image"]
-        values = outputs[0].permute(1, 2, 0).float().cpu().numpy()
-        pixels = from_float(np.ascontiguousarray(values), source.pixels.dtype)
-        write_image(destination, replace(source, pixels=pixels))
+        values = np.ascontiguousarray(outputs[0].permute(1, 2, 0).float().cpu().numpy())
+        write_image(destination, Image(from_float(values, batch["dtype"]), batch["alpha"], batch["metadata"]))
         self.written += 1
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

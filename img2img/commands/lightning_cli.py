@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
-import re
 import warnings
 from pathlib import Path
 from typing import Any, NoReturn
 
+import albumentations
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from torch import nn
 
 import img2img.data
 import img2img.networks  # noqa: F401  short class names in YAML are found among what is imported
@@ -22,15 +24,18 @@ from img2img.callbacks import (
     FinalValidation,
     ImageWriter,
     LastCheckpoint,
+    Progress,
     ReconstructionGrid,
     RunRecord,
     Throughput,
 )
 from img2img.commands.arguments import Arguments
+from img2img.commands.messages import essence
 from img2img.commands.runs import claim_run
 from img2img.commands.trainer import Trainer
 from img2img.errors import UserError
 from img2img.tasks import Task
+from img2img.tasks.recipe import check_weights
 
 TRAINER_DEFAULTS = {
     "val_check_interval": 100,  # batches, counted through the epochs:
@@ -42,22 +47,15 @@ TRAINER_DEFAULTS = {
 }
 
 
+NAMED_IN_YAML = (Task, LightningDataModule, nn.Module, albumentations.BasicTransform, albumentations.BaseCompose)
+
+
 class Parser(LightningArgumentParser):
     """An argument parser that says what is wrong in one line."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Ends the program with code 2 and the essence of jsonargparse's message, which may run to 70 lines."""
-        raise UserError(essence(message)) from ex
-
-
-def essence(message: str) -> str:
-    """Returns the line of a parser's message that says what is wrong."""
-    lines = [line.strip(" -") for line in message.splitlines() if line.strip()]
-    # jsonargparse tries each type of a union and lists every failure, the most telling ones deepest.
-    telling = [line for line in lines if re.search(r"No action for key|not accepted|does not|Invalid|Unable|No module", line)]
-    first = lines[0] if lines else message
-    detail = next((line for line in telling if line != first), None)
-    return first if detail is None or detail in first else f"{first} — {detail}"
+        raise UserError(essence(message, NAMED_IN_YAML)) from ex
 
 
 class SaveConfig(SaveConfigCallback):
@@ -79,7 +77,7 @@ class CLI(LightningCLI):
     """
 
     def __init__(self, command: str, argv: list[str], arguments: Arguments | None) -> None:
-        self.arguments = arguments
+        self.command, self.arguments = command, arguments
         self.run_folder: Path | None = None
         _quieten()
         super().__init__(
@@ -97,6 +95,10 @@ class CLI(LightningCLI):
             load_from_checkpoint_support=False,  # checkpoints hold our own recipe instead of hyperparameters
             args=[command, *argv],
         )
+
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """Returns the one command at hand: building the parsers of all four takes four times as long."""
+        return {self.command: LightningCLI.subcommands()[self.command]}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the callbacks that every run has, each with its own options."""
@@ -121,8 +123,13 @@ class CLI(LightningCLI):
         self._dump_config()
         try:
             super().instantiate_classes()
-        except (ValueError, TypeError) as error:
-            raise UserError(essence(str(error))) from error
+        except (ValueError, TypeError, MisconfigurationException) as error:
+            raise UserError(essence(str(error), NAMED_IN_YAML)) from error
+        if self.subcommand == "predict" and getattr(self.datamodule, "predict_dir", "") is None:
+            raise UserError("predict needs --data.predict_dir, the folder of the images to restore")
+        checkpoint = self._get(self.config, "ckpt_path")
+        if checkpoint is not None:
+            check_weights(Path(checkpoint), self.model)
         recipe = self.config_dump["model"]
         (recipe.get("init_args") or {}).pop("weights", None)  # where training began is not what the task is
         self.model.recipe = recipe
@@ -158,6 +165,8 @@ class CLI(LightningCLI):
             callbacks = [c for c in callbacks if isinstance(c, ImageWriter)]
         else:
             callbacks = []
+        if config.get("enable_progress_bar") is not False:
+            callbacks.append(Progress())
         return super()._instantiate_trainer(config, callbacks)
 
     def after_fit(self) -> None:
@@ -189,6 +198,7 @@ def run_logger(folder: Path) -> TensorBoardLogger:
 def _quieten() -> None:
     """Silences what Lightning says to its developers; each line has its reason."""
     ignored = (
+        r".*smaller than the logging interval",  # very short runs
         "LightningCLI's args parameter",  # we rewrite the arguments, and mean it
         r".*does not have many workers",  # none on CPUs is our measured choice
         r".*Checkpoint directory .* exists and is not empty",  # a run that goes on

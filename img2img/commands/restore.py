@@ -76,7 +76,7 @@ def restore(
     """
     source, destination = Path(input), Path(output)
     check_folders(source, destination)
-    from img2img.callbacks import ImageWriter
+    from img2img.callbacks import ImageWriter, Progress
     from img2img.commands.trainer import Trainer
     from img2img.data import ImageFolder
     from img2img.tasks.recipe import load
@@ -91,7 +91,7 @@ def restore(
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,
-        callbacks=[writer],
+        callbacks=[writer, Progress()],
     )
     trainer.predict(task, datamodule=ImageFolder(str(source)), return_predictions=False)
     writer.conclude(trainer.is_global_zero)

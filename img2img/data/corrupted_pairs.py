@@ -19,6 +19,7 @@ from img2img.data.folders import Source, Split, find_split, resolve_root, whole_
 from img2img.data.image_folder import predict_loader
 from img2img.data.pairs import EvaluationPairs, Sample, TrainingPairs, Transform, collate
 from img2img.data.stream import EvaluationSampler, StreamSampler
+from img2img.errors import UserError
 
 MAX_NAMED = 10  # unreadable files named in the warning
 
@@ -54,7 +55,7 @@ class CorruptedPairs(LightningDataModule):
         seed: Seed of the stream; None for that of `seed_everything`.
 
     Raises:
-        ValueError: If a number is out of its range.
+        UserError: If a number is out of its range.
     """
 
     def __init__(
@@ -80,9 +81,9 @@ class CorruptedPairs(LightningDataModule):
         super().__init__()
         for name, value in (("crop_size", crop_size), ("batch_size", batch_size), ("val_images", val_images)):
             if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, not {value}")
+                raise UserError(f"{name} must be at least 1, not {value}")
         if not 0 < share < 0.5:
-            raise ValueError(f"share must lie between 0 and 0.5, not {share}")
+            raise UserError(f"share must lie between 0 and 0.5, not {share}")
         self.root, self.crop_size, self.batch_size, self.share = root, crop_size, batch_size, share
         self.val_dir, self.test_dir, self.predict_dir = val_dir, test_dir, predict_dir
         self.val_crop_size, self.val_images = val_crop_size, val_images
@@ -178,10 +179,10 @@ class CorruptedPairs(LightningDataModule):
         """Returns the loader of the images to restore.
 
         Raises:
-            ValueError: If `predict_dir` was not given.
+            UserError: If `predict_dir` was not given.
         """
         if self.predict_dir is None:
-            raise ValueError("predict needs --data.predict_dir, the folder of the images to restore")
+            raise UserError("predict needs --data.predict_dir, the folder of the images to restore")
         trainer = self._require_trainer()
         return predict_loader(Path(self.predict_dir), self._workers(), trainer.global_rank, trainer.world_size)
 

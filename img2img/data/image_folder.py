@@ -16,7 +16,7 @@ from img2img.imaging.files import UnreadableImage, find_images, read_image, to_f
 class FolderImages(Dataset[dict[str, Any]]):
     """The images under a folder, or one image, asked for as (number, counted).
 
-    An item has `image` (what was read: pixels, alpha, metadata), `input` (1×C×H×W float32 in [0, 1]), `path` and
+    An item has `input` (1×C×H×W float32 in [0, 1]), `dtype`, `alpha` and `metadata` of the file, `path` and
     `relative`; or, where the file cannot be read, `path` and `problem`. Nothing is decoded for padding.
     """
 
@@ -40,7 +40,13 @@ class FolderImages(Dataset[dict[str, Any]]):
         except UnreadableImage as error:
             return batch | {"problem": str(error)}
         pixels = torch.from_numpy(to_float(image.pixels)).permute(2, 0, 1)[None]
-        return batch | {"image": image, "input": pixels}
+        # Not the image itself: Lightning, looking for tensors to move, refuses frozen dataclasses.
+        return batch | {
+            "input": pixels,
+            "dtype": image.pixels.dtype,
+            "alpha": image.alpha,
+            "metadata": image.metadata,
+        }
 
 
 

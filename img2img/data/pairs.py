@@ -16,6 +16,7 @@ from torch.utils.data import Dataset, get_worker_info
 from img2img.data.cache import DecodedCache
 from img2img.data.folders import Source
 from img2img.data.stream import Draws, draws_of_image, draws_of_sample, image_of_sample
+from img2img.errors import UserError
 from img2img.imaging.files import to_float
 
 Transform = albumentations.BasicTransform | albumentations.BaseCompose
@@ -53,13 +54,13 @@ def corrupt(pipeline: albumentations.Compose, target: NDArray[np.float32], draws
     """Returns the corrupted copy of a target, H×W×C float32, possibly outside [0, 1].
 
     Raises:
-        ValueError: If the corruption changed the size: input and target must match pixel by pixel.
+        UserError: If the corruption changed the size: input and target must match pixel by pixel.
     """
     damaged = apply(pipeline, target.copy(), draws)
     if damaged.ndim == 2:  # some albumentations transforms drop the channel of gray images
         damaged = damaged[..., None]
     if damaged.shape[:2] != target.shape[:2]:
-        raise ValueError(
+        raise UserError(
             f"the corruption turned a {target.shape[1]}×{target.shape[0]} image into "
             f"{damaged.shape[1]}×{damaged.shape[0]}; transforms that change the size belong into data.geometry"
         )

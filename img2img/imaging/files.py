@@ -1,9 +1,9 @@
 """Pixels on disk: the only module of the program that touches image files.
 
-JPEG, PNG, WebP and TIFF go through libvips, which keeps 16 bits and metadata; BMP goes through Pillow,
-because the libvips inside the wheels has no BMP. Both work on bytes that Python has read or will write. That
-way libvips never answers from its cache of opened files, never parses `[...]` in a file name as options, and
-never leaves half a file.
+JPEG, PNG, WebP and TIFF go through libvips, which keeps 16 bits and metadata. BMP goes through Pillow,
+because the libvips inside the wheels has no BMP, and so do the pixels of WebP (see `_decode`). Both work on
+bytes that Python has read or will write. That way libvips never answers from its cache of opened files, never
+parses `[...]` in a file name as options, and never leaves half a file.
 
 Reading starts no libvips threads and is safe in forked worker processes. Writing uses libvips' thread pool,
 which does not survive a fork: write in the process that started, or in spawned ones.
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pyvips
-from PIL import BmpImagePlugin
+from PIL import BmpImagePlugin, WebPImagePlugin
 from PIL import Image as PillowImage
 
 from img2img.imaging.folders import SUFFIXES, find_images
@@ -97,13 +97,18 @@ def read_image(path: Path) -> Image:
         UnreadableImage: the file is missing, truncated, damaged, too large, or no supported image.
     """
     try:
-        data = Path(path).read_bytes()
+        data = path.read_bytes()
         return _read_bmp(data) if data[:2] == b"BM" else _read_vips(data)
     except pyvips.Error as error:
         raise UnreadableImage(f"cannot read {path}: {_first_line(error)}") from error
     except OSError as error:
         raise UnreadableImage(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, SyntaxError, struct.error) as error:  # Pillow reports damaged headers as any of these
+    except (
+        ValueError,
+        SyntaxError,
+        EOFError,
+        struct.error,
+    ) as error:  # Pillow reports damage as any of these
         raise UnreadableImage(f"cannot read {path}: {error}") from error
 
 
@@ -129,7 +134,8 @@ def _read_vips(data: bytes) -> Image:
     if image.format not in _DTYPES or image.bands > 4:
         raise ValueError(f"{image.bands} channels of type {image.format} are not supported")
     orientation = image.get("orientation") if image.get_typeof("orientation") else 1
-    return _split(_upright(_decode(image), orientation), _collect_metadata(image, swapped=orientation >= 5))
+    pixels = _decode_webp(data, image.bands) if loader == "webpload_buffer" else _decode(image)
+    return _split(_upright(pixels, orientation), _collect_metadata(image, swapped=orientation >= 5))
 
 
 def _check_size(width: int, height: int) -> None:
@@ -143,6 +149,7 @@ def _decode(image: pyvips.Image) -> Pixels:
 
     Regions are computed in the calling thread. `Image.numpy()` would use libvips' thread pool instead, on
     which a forked data-loading worker waits forever, and start as many threads per worker as there are cores.
+    libvips' WebP loader does so even here, hence `_decode_webp`.
     """
     pixels = np.empty((image.height, image.width, image.bands), _DTYPES[image.format])
     region = pyvips.Region.new(image)
@@ -151,6 +158,12 @@ def _decode(image: pyvips.Image) -> Pixels:
         rows = region.fetch(0, top, image.width, len(strip))
         strip[...] = np.frombuffer(rows, pixels.dtype).reshape(strip.shape)
     return pixels
+
+
+def _decode_webp(data: bytes, bands: int) -> Pixels:
+    """Decode WebP by Pillow, in the calling thread; returns HxWx3 or HxWx4 uint8."""
+    with WebPImagePlugin.WebPImageFile(io.BytesIO(data)) as file:
+        return np.array(file.convert("RGBA" if bands == 4 else "RGB"))
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:
@@ -211,7 +224,6 @@ def write_image(path: Path, image: Image, *, quality: int = 95) -> None:
         ValueError: the suffix is unknown or the format cannot hold this image.
         OSError: the disk refuses.
     """
-    path = Path(path)
     try:
         data = _encode(path.suffix.lower(), image, quality)
     except pyvips.Error as error:
@@ -281,9 +293,7 @@ def _to_vips(pixels: Pixels, metadata: dict[str, object]) -> pyvips.Image:
 
 def _encode_bmp(pixels: Pixels, metadata: dict[str, object]) -> bytes:
     """Encode HxWx1 or HxWx3 uint8 pixels as BMP."""
-    dpi = [float(str(metadata.get(name, _NO_RESOLUTION))) * 25.4 for name in ("xres", "yres")]
+    x, y = (float(str(metadata.get(name, _NO_RESOLUTION))) * 25.4 for name in ("xres", "yres"))
     file = io.BytesIO()
-    PillowImage.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(
-        file, "BMP", dpi=tuple(dpi)
-    )
+    PillowImage.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(file, "BMP", dpi=(x, y))
     return file.getvalue()

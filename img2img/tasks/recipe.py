@@ -14,12 +14,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from img2img.errors import UserError
 from img2img.tasks.base import CHECKPOINT_FORMAT, CHECKPOINT_KEY, Task
 
 TRUSTED_PACKAGES = ("img2img", "torch", "torchvision", "torchmetrics")
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError):
     """A checkpoint cannot be opened; one line says why and what would be right."""
 
 
@@ -72,7 +73,8 @@ def load(model: str | Path, trust: Collection[str] = ()) -> Task:
         task = build(recipe, trust)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
-    _copy(checkpoint["state_dict"], task, path)
+    _check_fit(checkpoint["state_dict"], task, path)
+    task.load_state_dict(checkpoint["state_dict"])
     return task.eval()
 
 
@@ -104,10 +106,22 @@ def copy_weights(path: Path, task: Task) -> None:
         CheckpointError: If the file is no checkpoint, or its weights do not fit the task.
         FileNotFoundError: If there is no such file.
     """
-    _copy(read_checkpoint(path)["state_dict"], task, path)
+    task.load_state_dict(check_weights(path, task))
 
 
-def _copy(state: dict[str, Any], task: Task, path: Path) -> None:
+def check_weights(path: Path, task: Task) -> dict[str, Any]:
+    """Returns a checkpoint's weights if they fit a task.
+
+    Raises:
+        CheckpointError: If the file is no checkpoint, or its weights do not fit the task.
+        FileNotFoundError: If there is no such file.
+    """
+    state: dict[str, Any] = read_checkpoint(path)["state_dict"]
+    _check_fit(state, task, path)
+    return state
+
+
+def _check_fit(state: dict[str, Any], task: Task, path: Path) -> None:
     own = task.state_dict()
     differing = [name for name in own if name not in state or state[name].shape != own[name].shape]
     differing += [name for name in state if name not in own]
@@ -118,7 +132,6 @@ def _copy(state: dict[str, Any], task: Task, path: Path) -> None:
             f"the weights in {path} do not fit this model: {len(differing)} differ, first {name} "
             f"(file: {sizes[0]}, model: {sizes[1]}); the network must be the one that was trained"
         )
-    task.load_state_dict(state)
 
 
 def _check_packages(value: Any, packages: set[str]) -> None:

@@ -3,6 +3,7 @@
 So our reader and our writer cannot agree on a mistake.
 """
 
+import contextlib
 import io
 import os
 import re
@@ -415,6 +416,21 @@ def test_truncated_files(tmp_path, suffix, part):
     unreadable(path)
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif", ".bmp"])
+def test_damage_anywhere_raises_nothing_else(tmp_path, suffix, monkeypatch):
+    monkeypatch.setattr(files, "MAX_PIXELS", 1_000_000)  # damaged sizes would only take time
+    path = tmp_path / f"a{suffix}"
+    Pillow.fromarray(smooth(16, 16)).save(path)
+    intact = path.read_bytes()
+    for _ in range(100):
+        data = bytearray(intact)
+        for place in RNG.integers(2, min(len(data), 200), 3):
+            data[place] = RNG.integers(256)
+        path.write_bytes(data)
+        with contextlib.suppress(UnreadableImage):  # some damage cannot be seen
+            assert read_image(path).pixels.dtype in (np.uint8, np.uint16, np.float32)
+
+
 def test_damaged_png_data(tmp_path):
     path = tmp_path / "a.png"
     Pillow.fromarray(noise(64, 64, 3)).save(path)
@@ -545,13 +561,14 @@ def test_permissions_follow_the_umask(tmp_path):
     assert (tmp_path / "a.png").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
+@pytest.mark.parametrize("suffix", sorted(SUFFIXES))
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_reading_works_in_a_forked_worker(tmp_path):
+def test_reading_works_in_a_forked_worker(tmp_path, suffix):
     """With libvips' thread pool a child of a process that has used the pool waits forever."""
-    path = tmp_path / "a.jpg"
-    write_image(path, Image(noise(600, 600, 3), None, {}))
-    pyvips.Image.new_from_file(str(path)).numpy()  # starts the pool
+    path = tmp_path / f"a{suffix}"
+    write_image(path, Image(noise(300, 300, 3), None, {}))
+    pyvips.Image.black(600, 600).gaussblur(2).numpy()  # starts the pool
     expected = read_image(path).pixels
     child = os.fork()
     if child == 0:
