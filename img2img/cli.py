@@ -13,7 +13,10 @@ COMMANDS = {
     "validate": ("train", "measure a checkpoint on the validation images"),
     "test": ("train", "measure a checkpoint on the test images, by the standard protocol"),
     "predict": ("train", "restore a folder with a config's data settings: --data.predict_dir photos/"),
-    "restore": ("restore", "restore a folder or an image: img2img restore photos/ restored/ --model best.ckpt"),
+    "restore": (
+        "restore",
+        "restore a folder or an image: img2img restore photos/ restored/ --model best.ckpt",
+    ),
     "watch": ("watch", "open TensorBoard on the runs, with every image step kept"),
     "configs": ("configs", "list the configs that come with the program"),
 }

@@ -44,7 +44,11 @@ class BestCheckpoint(_RunCheckpoint):
 
     def __init__(self, monitor: str = "val/psnr", mode: str = "max") -> None:
         super().__init__(
-            monitor=monitor, mode=mode, filename="best", auto_insert_metric_name=False, enable_version_counter=False
+            monitor=monitor,
+            mode=mode,
+            filename="best",
+            auto_insert_metric_name=False,
+            enable_version_counter=False,
         )
 
 

@@ -14,7 +14,9 @@ class Progress(TQDMProgressBar):
     def __init__(self) -> None:
         super().__init__(leave=True)
 
-    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, int | str | float | dict[str, float]]:
+    def get_metrics(
+        self, trainer: Trainer, pl_module: LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
         """Leaves out the run's version number."""
         metrics = super().get_metrics(trainer, pl_module)
         metrics.pop("v_num", None)
@@ -27,21 +29,36 @@ class Progress(TQDMProgressBar):
             self.train_progress_bar.set_description("Training")
 
     def on_validation_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         """Leaves out the data loader's number."""
         super().on_validation_batch_start(trainer, pl_module, batch, batch_idx, dataloader_idx)
         self.val_progress_bar.set_description("Validating")
 
     def on_test_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         """Leaves out the data loader's number."""
         super().on_test_batch_start(trainer, pl_module, batch, batch_idx, dataloader_idx)
         self.test_progress_bar.set_description("Testing")
 
     def on_predict_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         """Leaves out the data loader's number."""
         super().on_predict_batch_start(trainer, pl_module, batch, batch_idx, dataloader_idx)

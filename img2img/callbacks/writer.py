@@ -75,4 +75,3 @@ class ImageWriter(Callback):
 def is_same_file(a: Path, b: Path) -> bool:
     """Returns whether two paths lead to the same file, through links and other spellings."""
     return a.exists() and b.exists() and a.samefile(b)
-

@@ -103,7 +103,7 @@ def _is_number(word: str) -> bool:
 
 
 def _check_group(command: str, option: str) -> None:
-    group = option.split(".")[0].rstrip("+")
+    group = option.split(".", maxsplit=1)[0].rstrip("+")
     if group not in GROUPS:
         close = difflib.get_close_matches(group, GROUPS, n=1)
         hint = f"; did you mean --{close[0]}{option[len(group) :]}?" if close else ""
@@ -119,7 +119,9 @@ def _find_checkpoint(command: str, values: dict[str, str], root: Path, name: str
         return newest_checkpoint(root, name, given)
     if given is not None:
         if not Path(given).is_file():
-            raise UserError(f"--ckpt_path {given} does not exist; give a .ckpt file, or `last` or `best` for the newest run's")
+            raise UserError(
+                f"--ckpt_path {given} does not exist; give a .ckpt file, or `last` or `best` for the newest run's"
+            )
         return Path(given)
     if command != "fit" and weights is None and "print_config" not in values:
         raise UserError(f"{command} needs a trained model: --ckpt_path runs/{name}/0/best.ckpt, or --ckpt_path best")
@@ -129,10 +131,11 @@ def _find_checkpoint(command: str, values: dict[str, str], root: Path, name: str
 def _rewrite(pairs: Sequence[tuple[str, str | None]], configs: Sequence[Path], checkpoint: Path | None) -> list[str]:
     found = iter(configs)
     argv: list[str] = []
-    for option, value in pairs:
-        if option in ("config", "c") and value is not None:
+    for option, given in pairs:
+        value = given
+        if option in ("config", "c") and given is not None:
             value = str(next(found))
         elif option == "ckpt_path":
             value = str(checkpoint)
-        argv += [f"--{option}" if value is None else f"--{option}={value}"]
+        argv.append(f"--{option}" if value is None else f"--{option}={value}")
     return argv

@@ -47,7 +47,13 @@ TRAINER_DEFAULTS = {
 }
 
 
-NAMED_IN_YAML = (Task, LightningDataModule, nn.Module, albumentations.BasicTransform, albumentations.BaseCompose)
+NAMED_IN_YAML = (
+    Task,
+    LightningDataModule,
+    nn.Module,
+    albumentations.BasicTransform,
+    albumentations.BaseCompose,
+)
 
 
 class Parser(LightningArgumentParser):

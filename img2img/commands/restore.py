@@ -43,8 +43,12 @@ def check_folders(source: Path, destination: Path) -> None:
     """
     if not source.exists():
         raise UserError(f"{source} does not exist; give a folder of images or an image")
-    if source.is_dir() and (source.resolve() == destination.resolve() or source.resolve() in destination.resolve().parents):
-        raise UserError(f"the output {destination} lies in the input {source}; originals are never written among: choose another")
+    if source.is_dir() and (
+        source.resolve() == destination.resolve() or source.resolve() in destination.resolve().parents
+    ):
+        raise UserError(
+            f"the output {destination} lies in the input {source}; originals are never written among: choose another"
+        )
     if source.is_file() and destination.exists() and destination.samefile(source):
         raise UserError(f"{destination} is the input itself; choose another output")
 

@@ -121,7 +121,7 @@ class DecodedCache:
 
     def _evict(self, keep: set[str], needed: int) -> int:
         """Deletes the least recently used files of other runs until `needed` more bytes fit; returns what is used."""
-        files = sorted(((f.stat().st_mtime, f.stat().st_size, f) for f in self.folder.glob("*.npy")))
+        files = sorted((f.stat().st_mtime, f.stat().st_size, f) for f in self.folder.glob("*.npy"))
         used = sum(size for _, size, _ in files)
         for _, size, file in files:
             if used + needed <= self.limit:

@@ -117,7 +117,11 @@ class CorruptedPairs(LightningDataModule):
 
     def _splits_in_use(self, stage: str | None = None) -> tuple[Split, ...]:
         stage = stage or (str(self.trainer.state.fn) if self.trainer else "fit")
-        splits: dict[str, tuple[Split, ...]] = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}
+        splits: dict[str, tuple[Split, ...]] = {
+            "fit": ("train", "val"),
+            "validate": ("val",),
+            "test": ("test",),
+        }
         return splits.get(stage, ())
 
     def _find(self, split: Split) -> Source:
@@ -154,7 +158,11 @@ class CorruptedPairs(LightningDataModule):
         trainer = self._require_trainer()
         pairs = TrainingPairs(source, self.cache, self.geometry, self.corruption, self._seed)
         sampler = StreamSampler(
-            self._next_sample, self._batches_in_epoch(), self.batch_size, trainer.global_rank, trainer.world_size
+            self._next_sample,
+            self._batches_in_epoch(),
+            self.batch_size,
+            trainer.global_rank,
+            trainer.world_size,
         )
         workers = self._workers()
         return DataLoader(

@@ -49,8 +49,6 @@ class FolderImages(Dataset[dict[str, Any]]):
         }
 
 
-
-
 def predict_loader(root: Path, workers: int, rank: int, world_size: int) -> DataLoader[Any]:
     """Returns the loader of this rank's images, one at a time.
 

@@ -113,7 +113,12 @@ class TrainingPairs(Dataset[Sample]):
         draws = draws_of_sample(self.seed, n)
         target = to_float(np.array(apply(self.geometry, self.cache.open(path), draws)))
         damaged = corrupt(self.corruption, target, draws)
-        return {"input": torch.from_numpy(damaged), "target": torch.from_numpy(target), "path": str(path), "n": n}
+        return {
+            "input": torch.from_numpy(damaged),
+            "target": torch.from_numpy(target),
+            "path": str(path),
+            "n": n,
+        }
 
 
 class EvaluationPairs(Dataset[Sample]):

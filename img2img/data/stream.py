@@ -7,6 +7,7 @@ goes on at the next sample, and any sample can be looked at again.
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -80,7 +81,7 @@ class EvaluationSampler(Sampler[tuple[int, bool]]):
         self.count, self.rank, self.world_size = count, rank, world_size
 
     def __len__(self) -> int:
-        return -(-self.count // self.world_size)
+        return math.ceil(self.count / self.world_size)
 
     def __iter__(self) -> Iterator[tuple[int, bool]]:
         for k in range(len(self)):

@@ -78,13 +78,9 @@ class Image:
         """Refuse arrays that no file format could hold."""
         shape, dtype = self.pixels.shape, self.pixels.dtype
         if len(shape) != 3 or shape[2] not in (1, 3) or 0 in shape or dtype not in _DTYPES.values():
-            raise ValueError(
-                f"pixels must be HxWx1 or HxWx3 of uint8, uint16 or float32, not {shape} of {dtype}"
-            )
+            raise ValueError(f"pixels must be HxWx1 or HxWx3 of uint8, uint16 or float32, not {shape} of {dtype}")
         if self.alpha is not None and (self.alpha.shape != (*shape[:2], 1) or self.alpha.dtype != dtype):
-            raise ValueError(
-                f"alpha {self.alpha.shape} of {self.alpha.dtype} does not fit pixels {shape} of {dtype}"
-            )
+            raise ValueError(f"alpha {self.alpha.shape} of {self.alpha.dtype} does not fit pixels {shape} of {dtype}")
 
 
 def read_image(path: Path) -> Image:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -79,13 +80,11 @@ class RestorationUNet(nn.Module):
         self.head = nn.Conv2d(in_channels * shuffle**2, channels[0], 3, padding=1, bias=bias)
         self.encoders = nn.ModuleList(level(width) for width in channels[:-1])
         self.downs = nn.ModuleList(
-            nn.Conv2d(fine, coarse, 2, stride=2, bias=bias)
-            for fine, coarse in zip(channels[:-1], channels[1:], strict=True)
+            nn.Conv2d(fine, coarse, 2, stride=2, bias=bias) for fine, coarse in pairwise(channels)
         )
         self.middle = level(channels[-1])
         self.ups = nn.ModuleList(
-            nn.ConvTranspose2d(coarse, fine, 2, stride=2, bias=bias)
-            for fine, coarse in zip(channels[:-1], channels[1:], strict=True)
+            nn.ConvTranspose2d(coarse, fine, 2, stride=2, bias=bias) for fine, coarse in pairwise(channels)
         )
         self.decoders = nn.ModuleList(level(width) for width in channels[:-1])
         self.tail = nn.Conv2d(channels[0], out_channels * shuffle**2, 3, padding=1, bias=bias)

@@ -93,4 +93,8 @@ class Task(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the recipe under our own key: plain data, from which `img2img.load` rebuilds the task."""
-        checkpoint[CHECKPOINT_KEY] = {"format": CHECKPOINT_FORMAT, "version": __version__, "recipe": self.recipe}
+        checkpoint[CHECKPOINT_KEY] = {
+            "format": CHECKPOINT_FORMAT,
+            "version": __version__,
+            "recipe": self.recipe,
+        }

@@ -209,9 +209,7 @@ def test_starter_set() -> None:
 
 
 def test_starter_photographs_stay_in_one_split() -> None:
-    rows = [
-        line for line in (DATA / "starter" / "CREDITS.md").read_text("utf-8").splitlines() if ".png`" in line
-    ]
+    rows = [line for line in (DATA / "starter" / "CREDITS.md").read_text("utf-8").splitlines() if ".png`" in line]
     for row in rows:
         files = row.split("|")[1]
         assert len({split for split in ("train/", "val/", "test/") if split in files}) == 1, row

@@ -230,9 +230,7 @@ def test_webp_carries_alpha_and_jpeg_and_bmp_drop_it(tmp_path):
 def test_palette_becomes_rgb(tmp_path, suffix):
     picture = Pillow.fromarray(smooth()).quantize(16)
     picture.save(tmp_path / f"a{suffix}")
-    np.testing.assert_array_equal(
-        read_image(tmp_path / f"a{suffix}").pixels, np.array(picture.convert("RGB"))
-    )
+    np.testing.assert_array_equal(read_image(tmp_path / f"a{suffix}").pixels, np.array(picture.convert("RGB")))
 
 
 def test_transparent_palette_colour_becomes_alpha(tmp_path):
@@ -361,9 +359,7 @@ def test_bmp_keeps_resolution(tmp_path):
 
 
 def test_unknown_resolution_is_written_as_72_dpi(tmp_path):
-    pyvips.Image.new_from_array(smooth(), interpretation="srgb").tiffsave(
-        str(tmp_path / "a.tif"), xres=1, yres=1
-    )
+    pyvips.Image.new_from_array(smooth(), interpretation="srgb").tiffsave(str(tmp_path / "a.tif"), xres=1, yres=1)
     for suffix in (".jpg", ".png"):
         write_image(tmp_path / f"a{suffix}", read_image(tmp_path / "a.tif"))
         with Pillow.open(tmp_path / f"a{suffix}") as file:

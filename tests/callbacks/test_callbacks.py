@@ -1,0 +1,84 @@
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch.optim.swa_utils import AveragedModel
+
+from img2img.callbacks import AveragedWeights, ImageWriter
+from img2img.callbacks.grid import CAPTION, Row, draw_grid
+from img2img.callbacks.record import flatten
+from img2img.commands.trainer import best_precision, cpu_has_bf16
+
+
+def row(photo, noise, n=0):
+    target = torch.from_numpy(photo[:64, :96]).permute(2, 0, 1) / 255
+    return Row(n, "wine.png · sigma25", target + noise, target, target)
+
+
+def test_the_grid_shows_input_output_target_and_error(photo):
+    torch.manual_seed(0)
+    picture = draw_grid([row(photo, torch.randn(3, 64, 96) * 0.1)], error_scale=0.1)
+    assert picture.shape[0] == CAPTION + 64 + 2 * 6
+    assert picture.shape[1] == 4 * (96 + 6) + 6
+    tiles = [picture[CAPTION + 6 : CAPTION + 70, 6 + k * 102 : 102 + k * 102] for k in range(4)]
+    np.testing.assert_array_equal(tiles[1], photo[:64, :96])
+    np.testing.assert_array_equal(tiles[2], photo[:64, :96])
+    assert np.abs(tiles[0].astype(int) - tiles[2]).mean() > 10
+    assert tiles[3].max() == 0  # the output is the target: no error anywhere
+    assert (picture[:CAPTION] < 128).any(), "captions are written"
+
+
+def test_the_error_map_has_a_fixed_scale(photo):
+    target = torch.from_numpy(photo[:64, :96]).permute(2, 0, 1) / 255 * 0.5
+    half = Row(0, "t", target, target + 0.05, target)
+    picture = draw_grid([half], error_scale=0.1)
+    assert picture[CAPTION + 6 : CAPTION + 70, 6 + 3 * 102 : 102 + 3 * 102].mean() == pytest.approx(127.5, abs=1)
+
+
+def test_rows_of_different_sizes_and_gray_rows_share_a_grid(photo):
+    gray = torch.from_numpy(photo[:40, :40, :1]).permute(2, 0, 1) / 255
+    picture = draw_grid([row(photo, 0.0), Row(1, "gray.png", gray, gray, gray)], 0.1)
+    assert picture.shape == (2 * CAPTION + 64 + 40 + 4 * 6, 4 * 102 + 6, 3)
+
+
+def test_averaging_follows_its_formula():
+    callback = AveragedWeights(decay=0.9)
+    model = torch.nn.Linear(1, 1, bias=False).double()
+    averaged = AveragedModel(model, **callback._kwargs)
+    expected = None
+    for step in range(200):
+        with torch.no_grad():
+            model.weight.fill_(float(step))
+        averaged.update_parameters(model)
+        decay = min(0.9, (1 + step) / (10 + step))
+        expected = float(step) if expected is None else decay * expected + (1 - decay) * step
+    assert averaged.module.weight.item() == pytest.approx(expected)
+    with pytest.raises(ValueError, match="decay"):
+        AveragedWeights(1.0)
+
+
+def test_settings_become_flat_and_readable():
+    config = {"model": {"class_path": "img2img.tasks.Restoration", "init_args": {"lr": 0.1, "betas": [0.9, 0.99]}}}
+    assert flatten(config) == {"model": "Restoration", "model.lr": 0.1, "model.betas": "[0.9, 0.99]"}
+
+
+def test_padding_is_not_written(tmp_path):
+    writer = ImageWriter(str(tmp_path / "out"))
+    writer.on_predict_batch_end(SimpleNamespace(), SimpleNamespace(), None, {"counted": False}, 0)
+    assert writer.written == 0
+    assert not (tmp_path / "out").exists()
+
+
+def test_auto_precision_is_bfloat16_only_where_the_hardware_has_it(monkeypatch):
+    flags = Path("/proc/cpuinfo").read_text() if torch.backends.cpu.get_cpu_capability() != "DEFAULT" else ""
+    if flags:
+        assert cpu_has_bf16() == ("avx512_bf16" in flags or "amx_tile" in flags)
+    monkeypatch.setattr("img2img.commands.trainer.cpu_has_bf16", lambda: True)
+    assert best_precision("cpu") == "bf16-mixed"
+    monkeypatch.setattr("img2img.commands.trainer.cpu_has_bf16", lambda: False)
+    assert best_precision("cpu") == "32-true"
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: True)
+    assert best_precision("auto") == best_precision("gpu") == "bf16-mixed"

@@ -1,0 +1,104 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+import img2img
+from img2img.cli import main
+
+QUIET = ["--accelerator", "cpu", "--precision", "32-true"]
+
+
+def files(folder: str) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in Path(folder).rglob("*") if path.is_file())
+
+
+def test_a_folder_keeps_its_tree_names_sizes_and_depths(checkpoint, photo):
+    Path("scans/köln & co").mkdir(parents=True)
+    Image.fromarray(photo[:33, :50]).save("scans/a.png")
+    Image.fromarray(photo[:1, :1]).save("scans/tiny.png")
+    Image.fromarray(photo[:7, :5, 0]).save("scans/köln & co/gray.png")
+    Image.fromarray(photo[:40, :60]).save("scans/köln & co/b.JPG")
+    cv2.imwrite("scans/deep.tif", photo[:20, :30].astype(np.uint16) * 257)
+    cv2.imwrite("scans/deep_gray.png", photo[:20, :30, 0].astype(np.uint16) * 257)
+    Path("scans/notes.txt").write_text("not an image")
+    before = {name: Path("scans", name).read_bytes() for name in files("scans")}
+    main(["restore", "scans", "restored", "--model", str(checkpoint), *QUIET])
+    assert files("restored") == [name for name in files("scans") if name != "notes.txt"]
+    for name in files("restored"):
+        source, result = (cv2.imread(f"{folder}/{name}", cv2.IMREAD_UNCHANGED) for folder in ("scans", "restored"))
+        assert (result.shape, result.dtype) == (source.shape, source.dtype), name
+        # two steps of training leave the image almost as it was: a wrong scale or channel order would show
+        assert np.abs(result / np.iinfo(result.dtype).max - source / np.iinfo(source.dtype).max).mean() < 0.02, name
+    assert before == {name: Path("scans", name).read_bytes() for name in files("scans")}
+
+
+def test_alpha_is_carried(checkpoint, photo):
+    alpha = photo[:20, :30, :1]
+    Path("in").mkdir()
+    Image.fromarray(np.concatenate([photo[:20, :30], alpha], 2)).save("in/a.png")
+    main(["restore", "in", "out", "--model", str(checkpoint), *QUIET])
+    np.testing.assert_array_equal(np.array(Image.open("out/a.png"))[..., 3:], alpha)
+
+
+def test_one_image_to_a_name_of_its_own_or_into_a_folder(checkpoint, photo):
+    Image.fromarray(photo[:20, :30]).save("photo.png")
+    main(["restore", "photo.png", "out.jpg", "--model", str(checkpoint), *QUIET])
+    assert Image.open("out.jpg").format == "JPEG"
+    Path("folder").mkdir()
+    main(["restore", "photo.png", "folder", "--model", str(checkpoint), *QUIET])
+    assert files("folder") == ["photo.png"]
+
+
+def test_a_bad_file_is_named_the_others_go_on_and_the_exit_code_says_so(checkpoint, photo, capsys):
+    Path("in").mkdir()
+    Image.fromarray(photo[:20, :30]).save("in/good.png")
+    Path("in/bad.png").write_bytes(b"")
+    with pytest.raises(SystemExit) as stop:
+        main(["restore", "in", "out", "--model", str(checkpoint), *QUIET])
+    assert stop.value.code == 1
+    assert "bad.png" in capsys.readouterr().err
+    assert files("out") == ["good.png"]
+
+
+@pytest.mark.parametrize("output", ["in", "in/deeper", "link"])
+def test_originals_are_never_written_among(checkpoint, photo, output, capsys):
+    Path("in").mkdir()
+    Path("link").symlink_to("in")
+    Image.fromarray(photo[:20, :30]).save("in/a.png")
+    before = Path("in/a.png").read_bytes()
+    with pytest.raises(SystemExit) as stop:
+        main(["restore", "in", output, "--model", str(checkpoint), *QUIET])
+    assert stop.value.code == 2
+    assert "lies in the input" in capsys.readouterr().err
+    assert Path("in/a.png").read_bytes() == before
+
+
+def test_a_link_to_an_original_in_the_output_is_not_written_through(checkpoint, photo, capsys):
+    Path("in").mkdir()
+    Path("out").mkdir()
+    Image.fromarray(photo[:20, :30]).save("in/a.png")
+    Path("out/a.png").symlink_to(Path("in/a.png").resolve())
+    before = Path("in/a.png").read_bytes()
+    with pytest.raises(SystemExit):
+        main(["restore", "in", "out", "--model", str(checkpoint), *QUIET])
+    assert "would overwrite the source" in capsys.readouterr().err
+    assert Path("in/a.png").read_bytes() == before
+
+
+def test_from_python_with_a_loaded_model(checkpoint, photo):
+    Path("in").mkdir()
+    Image.fromarray(photo[:20, :30]).save("in/a.png")
+    img2img.restore("in", "by_path", model=checkpoint, accelerator="cpu")
+    img2img.restore("in", "by_task", model=img2img.load(checkpoint), accelerator="cpu")
+    assert Path("by_path/a.png").read_bytes() == Path("by_task/a.png").read_bytes()
+
+
+def test_a_checkpoint_that_is_none(photo, capsys):
+    Image.fromarray(photo[:20, :30]).save("a.png")
+    with pytest.raises(SystemExit) as stop:
+        main(["restore", "a.png", "b.png", "--model", "a.png"])
+    assert stop.value.code == 2
+    assert "a.png is not a" in capsys.readouterr().err

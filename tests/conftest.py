@@ -1,0 +1,67 @@
+"""Small real photographs, a cache of the tests' own, and the program run in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+STARTER = Path(__file__).parent.parent / "data" / "starter"
+TINY = [
+    "--model.network.init_args.channels=[8,8]",
+    "--model.network.init_args.blocks=1",
+    "--data.crop_size=16",
+    "--data.batch_size=2",
+    "--trainer.accelerator=cpu",
+    "--trainer.enable_progress_bar=false",
+]
+"""Flags that make any run of ours take a second."""
+
+
+@pytest.fixture(autouse=True)
+def _sandbox(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test works in an empty folder; all share one cache, which is not the user's."""
+    cache = tmp_path_factory.getbasetemp() / "cache"
+    monkeypatch.setenv("IMG2IMG_CACHE", str(cache))
+    monkeypatch.delenv("IMG2IMG_RUN", raising=False)
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder train/ val/ test/ of small pieces of the starter photographs: 6, 2 and 2 images of 64×48."""
+    root = tmp_path / "photos"
+    for split, count in (("train", 6), ("val", 2), ("test", 2)):
+        (root / split).mkdir(parents=True)
+        for source in sorted((STARTER / split).glob("*.png"))[:count]:
+            Image.open(source).crop((100, 100, 164, 148)).save(root / split / source.name)
+    return root
+
+
+@pytest.fixture
+def photo() -> np.ndarray:
+    """A real photograph, 320×320×3 uint8."""
+    return np.array(Image.open(STARTER / "val" / "wine-1.png").convert("RGB"))
+
+
+@pytest.fixture
+def program(photos: Path) -> Callable[..., None]:
+    """Runs `img2img COMMAND …` in this process on the small photographs with a tiny network."""
+    from img2img.cli import main
+
+    def run(command: str, *flags: str, config: str = "denoise.yaml") -> None:
+        main([command, "--config", config, *TINY, f"--data.root={photos}", *flags])
+
+    return run
+
+
+@pytest.fixture
+def checkpoint(program: Callable[..., None]) -> Path:
+    """The best checkpoint of a run of two steps."""
+    program("fit", "--trainer.max_steps=2")
+    return Path("runs/denoise/0/best.ckpt").resolve()

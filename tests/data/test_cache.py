@@ -1,0 +1,95 @@
+import os
+import pickle
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from img2img.data.cache import DecodedCache
+from img2img.imaging.files import UnreadableImage
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return DecodedCache(channels=3, limit_gb=1, folder=tmp_path / "decoded")
+
+
+def test_pixels_come_back_memory_mapped(cache, tmp_path, photo):
+    path = tmp_path / "a.png"
+    Image.fromarray(photo).save(path)
+    cache.prepare([path])
+    opened = cache.open(path)
+    assert isinstance(opened, np.memmap)
+    np.testing.assert_array_equal(opened, photo)
+
+
+def test_a_changed_source_is_decoded_anew(cache, tmp_path, photo):
+    path = tmp_path / "a.png"
+    Image.fromarray(photo).save(path)
+    cache.prepare([path])
+    Image.fromarray(255 - photo).save(path)
+    np.testing.assert_array_equal(cache.open(path), 255 - photo)  # before anybody prepared it again
+    cache.prepare([path])
+    np.testing.assert_array_equal(cache.open(path), 255 - photo)
+
+
+def test_switched_off_it_stores_nothing_and_still_opens(tmp_path, photo):
+    path = tmp_path / "a.png"
+    Image.fromarray(photo).save(path)
+    cache = DecodedCache(3, limit_gb=0, folder=tmp_path / "decoded")
+    cache.prepare([path])
+    assert not cache.folder.exists()
+    assert cache.problem(path) is None
+    np.testing.assert_array_equal(cache.open(path), photo)
+
+
+def test_it_stays_within_its_limit_and_evicts_the_least_recently_used(tmp_path, photo):
+    paths = [tmp_path / f"{i}.png" for i in range(4)]
+    for path in paths:
+        Image.fromarray(photo).save(path)
+    two_images = 2.5 * photo.nbytes / 1e9
+    cache = DecodedCache(3, two_images, tmp_path / "decoded")
+    cache.prepare(paths[:2])
+    for age, path in ((100, paths[0]), (200, paths[1])):  # 1 was used longest ago
+        os.utime(cache._file(path, ".npy"), (1e9 - age, 1e9 - age))
+    cache.prepare(paths[2:3])
+    kept = [isinstance(cache.open(path), np.memmap) for path in paths[:3]]
+    assert kept == [True, False, True]
+    cache.prepare(paths)  # more than fits: the rest is decoded at each use
+    assert sum(file.stat().st_size for file in cache.folder.glob("*.npy")) <= cache.limit
+    for path in paths:
+        assert cache.problem(path) is None
+        np.testing.assert_array_equal(cache.open(path), photo)
+
+
+@pytest.mark.parametrize("limit", [1, 0])
+def test_unreadable_files_are_known_with_their_reason(tmp_path, limit):
+    path = tmp_path / "broken.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n and then nothing")
+    cache = DecodedCache(3, limit, tmp_path / "decoded")
+    cache.prepare([path])
+    assert "broken.png" in cache.problem(path)
+    with pytest.raises(UnreadableImage, match=r"broken\.png"):
+        cache.open(path)
+
+
+def test_gray_and_colour_are_kept_apart(tmp_path, photo):
+    path = tmp_path / "a.png"
+    Image.fromarray(photo).save(path)
+    for channels in (1, 3):
+        cache = DecodedCache(channels, 1, tmp_path / "decoded")
+        cache.prepare([path])
+        assert cache.open(path).shape == (*photo.shape[:2], channels)
+
+
+def test_sixteen_bits_stay(cache, tmp_path):
+    import cv2
+
+    image = np.arange(64 * 48 * 3, dtype=np.uint16).reshape(48, 64, 3) * 7
+    cv2.imwrite(str(tmp_path / "a.tif"), image[..., ::-1])
+    cache.prepare([tmp_path / "a.tif"])
+    np.testing.assert_array_equal(cache.open(tmp_path / "a.tif"), image)
+
+
+def test_it_can_be_sent_to_spawned_workers(cache):
+    assert pickle.loads(pickle.dumps(cache)).folder == cache.folder

@@ -1,0 +1,54 @@
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from img2img.networks import RestorationUNet
+from img2img.tasks import Charbonnier, Restoration
+from img2img.tasks.restoration import as_8_bit, psnr
+from img2img.tasks.schedule import warmup_cosine
+
+
+def test_psnr_is_scikit_images_definition():
+    rng = np.random.default_rng(0)
+    a, b = (torch.from_numpy(rng.random((1, 3, 20, 30), np.float32)) for _ in range(2))
+    expected = 10 * math.log10(1 / float(((a.double() - b.double()) ** 2).mean()))
+    assert psnr(a, b) == pytest.approx(expected, abs=1e-6)
+    assert psnr(a, a) == math.inf
+
+
+def test_outputs_are_clamped_and_rounded_like_files():
+    image = torch.tensor([-0.3, 0.0, 0.499 / 255, 0.501 / 255, 1.0, 7.0])
+    assert (as_8_bit(image) * 255).tolist() == pytest.approx([0, 0, 0, 1, 255, 255])
+
+
+def test_charbonnier_is_l1_far_from_zero():
+    a, b = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8)
+    assert Charbonnier(1e-6)(a, b).item() == pytest.approx(nn.L1Loss()(a, b).item(), rel=1e-4)
+    assert Charbonnier(1e-3)(a, a).item() == pytest.approx(1e-3)
+
+
+def test_schedule_warms_up_and_decays():
+    rates = [warmup_cosine(step, 10, 100, 0.01) for step in range(101)]
+    assert rates[0] == pytest.approx(1 / 11)
+    assert max(rates) == rates[10] == 1
+    assert all(a < b for a, b in pairwise(rates[:11]))
+    assert all(a > b for a, b in pairwise(rates[10:]))
+    assert rates[100] == pytest.approx(0.01)
+    assert warmup_cosine(10**6, 10, math.inf, 0.01) == 1
+
+
+@pytest.mark.parametrize("network_channels", [1, 3])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_gray_and_colour_images_through_gray_and_colour_networks(channels, network_channels):
+    task = Restoration(RestorationUNet(network_channels, channels=[8])).eval()
+    image = torch.rand(2, channels, 6, 9)
+    restored = task.restore(image)  # a new network returns its input
+    torch.testing.assert_close(restored, image)
+
+
+def test_channels_of_a_foreign_network_are_found():
+    assert Restoration(nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 1, 3))).in_channels == 1
