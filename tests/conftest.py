@@ -22,14 +22,12 @@ TINY = [
 
 
 @pytest.fixture(autouse=True)
-def _sandbox(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def _sandbox(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test works in an empty folder; all share one cache, which is not the user's."""
     cache = tmp_path_factory.getbasetemp() / "cache"
     monkeypatch.setenv("IMG2IMG_CACHE", str(cache))
     monkeypatch.delenv("IMG2IMG_RUN", raising=False)
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
+    monkeypatch.chdir(tmp_path_factory.mktemp("here"))
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
@@ -31,3 +32,9 @@ class AveragedWeights(WeightAveraging):
             torch._foreach_lerp_(list(averaged), list(current), 1 - warmed_up)
 
         super().__init__(multi_avg_fn=torch.no_grad()(average))
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Gives the average the precision of the weights, which Lightning converts after the copy was made."""
+        assert self._average_model is not None
+        for averaged, current in zip(self._average_model.module.parameters(), pl_module.parameters(), strict=True):
+            averaged.data = averaged.data.to(current.dtype)

@@ -137,6 +137,6 @@ _FONT = ImageFont.load_default(13)
 
 def _fit(caption: str, width: int) -> str:
     """Shortens a caption to the width of its image."""
-    while caption and _FONT.getlength(caption) > width:
+    while caption and _FONT.getlength(caption) > width:  # type: ignore[no-untyped-call]
         caption = caption[:-2].rstrip("…") + "…" if len(caption) > 2 else ""
     return caption

@@ -31,7 +31,9 @@ class RunRecord(Callback):
         """Writes the settings and the final validation's metrics to the HParams tab."""
         if trainer.is_global_zero and isinstance(trainer.logger, TensorBoardLogger):
             shown = {key: self.config.get(key) for key in ("seed_everything", "model", "data")}
-            metrics = {name: float(v) for name, v in trainer.callback_metrics.items() if name.startswith("val/")}
+            final = {name: float(v) for name, v in trainer.callback_metrics.items() if name.startswith("val/")}
+            # Under names of their own: the logger writes them as scalars too, which would disturb the curves.
+            metrics = {name.replace("val/", "final/", 1): value for name, value in final.items()}
             trainer.logger.log_hyperparams(flatten(shown), metrics)
 
 

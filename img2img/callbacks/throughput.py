@@ -24,7 +24,7 @@ class Throughput(Callback):
             return
         count, _, height, width = batch["input"].shape
         self._pixels += count * height * width * trainer.world_size
-        if (trainer.fit_loop.epoch_loop._batches_that_stepped + 1) % trainer.log_every_n_steps == 0:  # as log() does
+        if (trainer.fit_loop.epoch_loop._batches_that_stepped + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # as log() does
             now = time.perf_counter()
             pl_module.log("train/pixels_per_second", self._pixels / (now - self._since))
             self._pixels, self._since = 0, now

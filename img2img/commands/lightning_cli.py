@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import albumentations
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
 import img2img.data
@@ -147,7 +147,7 @@ class CLI(LightningCLI):
         """Builds the trainer: `fit` in a run's folder with TensorBoard, the others without."""
         if self.subcommand == "fit" and self.arguments is not None:
             asked = self._get(self.config_init, "trainer")
-            first = rank_zero_only.rank == 0
+            first = getattr(rank_zero_only, "rank", 0) == 0
             if not asked.get("fast_dev_run"):
                 resumed = self.arguments.resumed
                 self.run_folder = resumed or claim_run(self.arguments.root, self.arguments.name, first)
@@ -209,6 +209,11 @@ def _quieten() -> None:
         r".*does not have many workers",  # none on CPUs is our measured choice
         r".*Checkpoint directory .* exists and is not empty",  # a run that goes on
         r".*You're using the WeightAveraging callback, but loading a checkpoint outside",  # as meant
+        r".*callbacks used to create the checkpoint need to be provided",  # measuring needs none of them
+        r".*your dataloader is not resumable",  # the sample stream is: see data/stream.py
+        r".*The dirpath has changed",  # a run that starts from another run's checkpoint
+        r".*predict returned None",  # padding and unreadable files
+        r"(?s).*JsonargparseDeprecationWarning|.*was deprecated in v4",  # Lightning calls jsonargparse's old names
         r".*isinstance\(treespec, LeafSpec\)",  # Lightning on a newer torch
         r".*`lr_scheduler.step\(\)` before `optimizer.step\(\)`",  # at resuming; Lightning #5558
     )

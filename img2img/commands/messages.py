@@ -58,6 +58,7 @@ def _suggest(name: str, classes: Iterable[type]) -> str:
 
 
 def _subclasses(base: type) -> Iterator[type]:
-    for cls in type.__subclasses__(base):
+    subclasses: list[type] = type.__subclasses__(base)
+    for cls in subclasses:
         yield cls
         yield from _subclasses(cls)

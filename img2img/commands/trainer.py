@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch import Trainer as LightningTrainer
 from lightning.pytorch.accelerators import Accelerator
-from lightning.pytorch.trainer.connectors.accelerator_connector import _PRECISION_INPUT
+from lightning.pytorch.trainer.connectors.accelerator_connector import _PRECISION_INPUT  # type: ignore[attr-defined]
 
 Precision = Literal["auto"] | _PRECISION_INPUT
 

@@ -45,7 +45,7 @@ class GaussianNoise(ImageOnlyTransform):
         """
         if img.dtype != np.float32:
             raise TypeError(f"GaussianNoise needs a float32 image in [0, 1], not {img.dtype}")
-        noise = self.random_generator.standard_normal(img.shape, dtype=np.float32)
+        noise: NDArray[np.float32] = self.random_generator.standard_normal(img.shape, dtype=np.float32)
         noise *= np.float32(sigma / 255)
         noise += img
         return noise

@@ -66,14 +66,14 @@ class DecodedCache:
                 os.utime(stored)  # marks it as recently used
             elif not (self._file(path, ".bad").exists() or self._file(path, ".large").exists()):
                 missing.append(path)
-        room = self.limit - self._evict(keep, 0)
+        room = self.limit - self._evict(keep)
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
             decoded = pool.map(self._decode_and_store, missing)
             hidden = len(missing) < _SHOW_PROGRESS_FROM
             for path, used in zip(missing, tqdm(decoded, "Decoding", len(missing), disable=hidden), strict=True):
                 room -= used
                 if room < 0:
-                    room = self.limit - self._evict(keep, -room)
+                    room = self.limit - self._evict(keep)
                 if room < 0:
                     room += used
                     self._file(path, ".npy").unlink()
@@ -119,12 +119,12 @@ class DecodedCache:
         os.replace(name, self._file(path, ".npy"))  # whole or not at all, whoever else is writing it too
         return pixels.nbytes
 
-    def _evict(self, keep: set[str], needed: int) -> int:
-        """Deletes the least recently used files of other runs until `needed` more bytes fit; returns what is used."""
+    def _evict(self, keep: set[str]) -> int:
+        """Deletes the least recently used files of other runs until the limit holds; returns what is used."""
         files = sorted((f.stat().st_mtime, f.stat().st_size, f) for f in self.folder.glob("*.npy"))
         used = sum(size for _, size, _ in files)
         for _, size, file in files:
-            if used + needed <= self.limit:
+            if used <= self.limit:
                 break
             if file.stem not in keep:
                 file.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import albumentations
 import cv2
 import torch
-from lightning.pytorch import LightningDataModule
+from lightning.pytorch import LightningDataModule, Trainer
 from torch.utils.data import DataLoader
 
 from img2img.corruptions import GaussianNoise
@@ -205,7 +205,7 @@ class CorruptedPairs(LightningDataModule):
             return self.num_workers
         return 0 if self._require_trainer().strategy.root_device.type == "cpu" else 4
 
-    def _require_trainer(self) -> Any:
+    def _require_trainer(self) -> Trainer:
         if self.trainer is None:
             raise RuntimeError("CorruptedPairs makes its loaders for a Trainer; call trainer.fit(task, datamodule=…)")
         return self.trainer
@@ -214,7 +214,7 @@ class CorruptedPairs(LightningDataModule):
 
     def _samples_per_step(self) -> int:
         trainer = self._require_trainer()
-        return int(self.batch_size * trainer.world_size * trainer.accumulate_grad_batches)
+        return self.batch_size * trainer.world_size * trainer.accumulate_grad_batches
 
     def _next_sample(self) -> int:
         # global_step alone would not do: on resuming, workers are primed before Lightning restores it. Counting from
@@ -227,7 +227,7 @@ class CorruptedPairs(LightningDataModule):
         if self.samples_per_epoch is not None:
             samples = self.samples_per_epoch
         elif trainer.max_steps > 0:
-            return int(trainer.max_steps * trainer.accumulate_grad_batches)
+            return trainer.max_steps * trainer.accumulate_grad_batches
         else:
             opened = (self.cache.open(path) for path in self._sources["train"].paths)
             samples = -(-sum(image.shape[0] * image.shape[1] for image in opened) // self.crop_size**2)

@@ -49,6 +49,11 @@ class FolderImages(Dataset[dict[str, Any]]):
         }
 
 
+def _as_it_is(item: Any) -> Any:
+    """Stands in for the loader's own conversion, which would make a tensor of the alpha channel."""
+    return item
+
+
 def predict_loader(root: Path, workers: int, rank: int, world_size: int) -> DataLoader[Any]:
     """Returns the loader of this rank's images, one at a time.
 
@@ -57,7 +62,7 @@ def predict_loader(root: Path, workers: int, rank: int, world_size: int) -> Data
     """
     images = FolderImages(root)
     sampler = EvaluationSampler(len(images), rank, world_size)
-    return DataLoader(images, batch_size=None, sampler=sampler, num_workers=workers)
+    return DataLoader(images, batch_size=None, sampler=sampler, collate_fn=_as_it_is, num_workers=workers)
 
 
 class ImageFolder(LightningDataModule):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypeAlias, TypedDict
 
 import albumentations
 import cv2
@@ -19,7 +19,7 @@ from img2img.data.stream import Draws, draws_of_image, draws_of_sample, image_of
 from img2img.errors import UserError
 from img2img.imaging.files import to_float
 
-Transform = albumentations.BasicTransform | albumentations.BaseCompose
+Transform: TypeAlias = albumentations.BasicTransform | albumentations.BaseCompose
 """What may stand in a corruption: any albumentations transform or composition (OneOf, SomeOf, Sequential …)."""
 
 

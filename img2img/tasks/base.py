@@ -49,7 +49,7 @@ class Task(LightningModule):
         weights: str | None = None,
     ) -> None:
         super().__init__()
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = network.to(memory_format=torch.channels_last)
         self.lr, self.betas, self.weight_decay = lr, betas, weight_decay
         self.warmup_steps, self.final_lr_share = warmup_steps, final_lr_share
         if weights is not None:

@@ -184,7 +184,7 @@ def _find_class(path: str, expected: type, packages: set[str]) -> type:
 
 def _class_parameters(cls: type) -> dict[str, type]:
     """Returns the classes that a constructor's parameters ask for, where they ask for modules."""
-    hints = typing.get_type_hints(cls.__init__)
+    hints = typing.get_type_hints(inspect.getattr_static(cls, "__init__"))
     asked: dict[str, type] = {}
     for name, hint in hints.items():
         options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)

@@ -107,7 +107,8 @@ class Restoration(Task):
             return restored
         if channels == 1:
             luma = image.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
-            return (self(image.expand(-1, wanted, -1, -1)) * luma).sum(1, keepdim=True)
+            gray: Tensor = (self(image.expand(-1, wanted, -1, -1)) * luma).sum(1, keepdim=True)
+            return gray
         restored = self(image.flatten(0, 1)[:, None])
         return restored.view_as(image)
 

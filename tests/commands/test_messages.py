@@ -7,7 +7,7 @@ from img2img.errors import UserError
 
 def test_a_nested_failure_is_one_line_with_the_whole_option():
     inner = essence(
-        "Parser key \"network\":\n  Errors:\n    - Expected a dot import path string: Unet\n"
+        'Parser key "network":\n  Errors:\n    - Expected a dot import path string: Unet\n'
         "    - Expected a <class 'NoneType'>"
     )
     outer = essence(f'Parser key "model":\n  Subtypes: [x]\n  Errors:\n    - {inner}\n  Given value type: y')

@@ -1,4 +1,5 @@
 import json
+import time
 import urllib.request
 from pathlib import Path
 
@@ -17,8 +18,13 @@ def test_every_image_step_is_kept(tmp_path):
             writer.add_image("reconstructions", np.full((4, 4, 3), step, np.uint8), step, dataformats="HWC")
     address = serve(Path(tmp_path))
     query = f"{address}data/plugin/images/images?run=denoise%2F0&tag=reconstructions&sample=0"
-    with urllib.request.urlopen(query, timeout=30) as reply:
-        steps = [image["step"] for image in json.load(reply)]
+    steps: list[int] = []
+    for _ in range(60):  # TensorBoard loads in the background
+        with urllib.request.urlopen(query, timeout=30) as reply:
+            steps = [image["step"] for image in json.load(reply)]
+        if len(steps) == 30:
+            break
+        time.sleep(0.5)
     assert steps == list(range(30))  # TensorBoard's own default keeps ten
     with pytest.raises(UserError, match="could not start"):
         serve(Path(tmp_path), port=int(address.rstrip("/").rpartition(":")[2]))
