@@ -84,14 +84,15 @@ class ReconstructionGrid(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draws the grid and writes it, on rank zero."""
         rows = sorted(gather(self._rows), key=lambda row: row.n)
+        log_dir = trainer.log_dir  # a broadcast: every rank must ask for it
         if not rows or not trainer.is_global_zero or trainer.state.fn != "fit":
             return
         picture = draw_grid(rows, self.error_scale)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image("reconstructions", picture, trainer.global_step, dataformats="HWC")
-        if trainer.log_dir is not None:
-            folder = Path(trainer.log_dir)
+        if log_dir is not None:
+            folder = Path(log_dir)
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(picture).save(folder / "grid.png")
 

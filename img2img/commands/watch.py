@@ -9,6 +9,8 @@ from pathlib import Path
 
 from img2img.errors import UserError
 
+MANY_STEPS = 1_000_000
+
 
 def run(command: str, arguments: Sequence[str]) -> None:
     """Serves TensorBoard until interrupted.
@@ -42,8 +44,9 @@ def serve(folder: Path, host: str = "localhost", port: int | None = None) -> str
 
     board = TensorBoard()
     flags = ["--logdir", str(folder), "--host", host]
-    # TensorBoard keeps 10 images of a tag, at random; 0 keeps them all: the early steps are what one compares with.
-    flags += ["--samples_per_plugin", "images=0"]
+    # TensorBoard keeps 10 images of a tag, at random, but the early steps are what one compares with. Not 0, which its
+    # help calls "all": the fast loader then keeps none.
+    flags += ["--samples_per_plugin", f"images={MANY_STEPS}"]
     flags += [] if port is None else ["--port", str(port)]
     board.configure(argv=[None, *flags])
     try:
