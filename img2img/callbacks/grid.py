@@ -18,9 +18,8 @@ from torchvision.utils import make_grid
 from img2img.tasks.gather import gather
 from img2img.tasks.restoration import as_8_bit, psnr
 
-COLUMNS = ("input", "output", "target", "error")
 GAP = 6  # pixels between images
-CAPTION = 22  # height of a caption, pixels
+CAPTION = 40  # height of a caption, pixels
 INK, PAPER = (30, 30, 30), (250, 250, 250)
 
 
@@ -102,13 +101,15 @@ class ReconstructionGrid(Callback):
 
 
 def draw_grid(rows: list[Row], error_scale: float) -> NDArray[np.uint8]:
-    """Returns the grid as H×W×3 uint8, one row an image."""
+    """Returns the grid as H×W×3 uint8: a line that names the columns, then for each image a caption and its row."""
     strips = [_draw_row(row, error_scale) for row in rows]
     width = max(strip.shape[1] for strip in strips)
     padded = [
         np.pad(strip, ((0, 0), (0, width - strip.shape[1]), (0, 0)), constant_values=PAPER[0]) for strip in strips
     ]
-    return np.concatenate(padded)
+    columns = ("input", "output", "target", f"error to {error_scale * 255:.0f}/255")
+    heads = _write_line([(k * (width // len(columns)), head) for k, head in enumerate(columns)], width)
+    return np.concatenate([heads, *padded])
 
 
 def _draw_row(row: Row, error_scale: float) -> NDArray[np.uint8]:
@@ -118,26 +119,17 @@ def _draw_row(row: Row, error_scale: float) -> NDArray[np.uint8]:
     tiles = torch.stack([image.expand(channels, -1, -1) for image in shown])
     grid = make_grid(tiles, nrow=len(tiles), padding=GAP, pad_value=PAPER[0] / 255)
     pixels = (grid * 255).round().byte().permute(1, 2, 0).numpy()
-    canvas = Image.new("RGB", (pixels.shape[1], pixels.shape[0] + CAPTION), PAPER)
-    canvas.paste(Image.fromarray(pixels), (0, CAPTION))
     before, after = (psnr(as_8_bit(image), row.target) for image in (row.input, row.output))
-    captions = [
-        f"input  {before:.2f} dB",
-        f"output  {after:.2f} dB  ({after - before:+.2f})",
-        f"target  {row.title}",
-        f"error, white = {error_scale * 255:.0f}/255 or more",
-    ]
-    pen, step = ImageDraw.Draw(canvas), row.input.shape[-1] + GAP
-    for column, caption in enumerate(captions):
-        pen.text((GAP + column * step, GAP), _fit(caption, row.input.shape[-1]), INK, _FONT)
+    caption = f"{before:.2f} to {after:.2f} dB   {row.title}"
+    return np.concatenate([_write_line([(0, caption)], pixels.shape[1]), pixels])
+
+
+def _write_line(texts: list[tuple[int, str]], width: int) -> NDArray[np.uint8]:
+    """Returns CAPTION×width×3 uint8 with texts at their distances from the left."""
+    canvas = Image.new("RGB", (width, CAPTION), PAPER)
+    # Large letters, for TensorBoard shows the grid at a third of its width; smaller where the images are narrow.
+    size = min(30, max(10, width // 34))
+    font = ImageFont.load_default(size)
+    for left, text in texts:
+        ImageDraw.Draw(canvas).text((GAP + left, (CAPTION - size) // 2 - 2), text, INK, font)
     return np.array(canvas)
-
-
-_FONT = ImageFont.load_default(13)
-
-
-def _fit(caption: str, width: int) -> str:
-    """Shortens a caption to the width of its image."""
-    while caption and _FONT.getlength(caption) > width:  # type: ignore[no-untyped-call]
-        caption = caption[:-2].rstrip("…") + "…" if len(caption) > 2 else ""
-    return caption

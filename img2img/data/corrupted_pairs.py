@@ -102,7 +102,8 @@ class CorruptedPairs(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Decodes the images into the cache; Lightning calls this in one process a node."""
-        for split in self._splits_in_use():
+        stage = self._require_trainer().state.fn
+        for split in self._splits_in_use("fit" if stage is None else stage.value):
             self.cache.prepare(self._find(split).paths)
 
     def setup(self, stage: str) -> None:
@@ -115,13 +116,8 @@ class CorruptedPairs(LightningDataModule):
             if split not in self._sources:
                 self._sources[split] = self._without_unreadable(self._find(split))
 
-    def _splits_in_use(self, stage: str | None = None) -> tuple[Split, ...]:
-        stage = stage or (str(self.trainer.state.fn) if self.trainer else "fit")
-        splits: dict[str, tuple[Split, ...]] = {
-            "fit": ("train", "val"),
-            "validate": ("val",),
-            "test": ("test",),
-        }
+    def _splits_in_use(self, stage: str) -> tuple[Split, ...]:
+        splits: dict[str, tuple[Split, ...]] = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}
         return splits.get(stage, ())
 
     def _find(self, split: Split) -> Source:

@@ -171,5 +171,5 @@ def as_8_bit(image: Tensor) -> Tensor:
 
 def psnr(image: Tensor, target: Tensor) -> float:
     """Returns the peak signal-to-noise ratio in dB of images in [0, 1], over all pixels and channels; inf if equal."""
-    error = torch.mean((image - target).double() ** 2)
+    error = torch.mean((image - target).float() ** 2)
     return float(-10 * torch.log10(error))

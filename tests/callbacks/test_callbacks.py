@@ -20,27 +20,30 @@ def row(photo, noise, n=0):
 def test_the_grid_shows_input_output_target_and_error(photo):
     torch.manual_seed(0)
     picture = draw_grid([row(photo, torch.randn(3, 64, 96) * 0.1)], error_scale=0.1)
-    assert picture.shape[0] == CAPTION + 64 + 2 * 6
+    assert picture.shape[0] == 2 * CAPTION + 64 + 2 * 6
     assert picture.shape[1] == 4 * (96 + 6) + 6
-    tiles = [picture[CAPTION + 6 : CAPTION + 70, 6 + k * 102 : 102 + k * 102] for k in range(4)]
+    tiles = [picture[2 * CAPTION + 6 : 2 * CAPTION + 70, 6 + k * 102 : 102 + k * 102] for k in range(4)]
     np.testing.assert_array_equal(tiles[1], photo[:64, :96])
     np.testing.assert_array_equal(tiles[2], photo[:64, :96])
     assert np.abs(tiles[0].astype(int) - tiles[2]).mean() > 10
     assert tiles[3].max() == 0  # the output is the target: no error anywhere
-    assert (picture[:CAPTION] < 128).any(), "captions are written"
+    for line in (picture[:CAPTION], picture[CAPTION : 2 * CAPTION]):
+        assert (line < 128).any(), "column names and captions are written"
 
 
 def test_the_error_map_has_a_fixed_scale(photo):
     target = torch.from_numpy(photo[:64, :96]).permute(2, 0, 1) / 255 * 0.5
     half = Row(0, "t", target, target + 0.05, target)
     picture = draw_grid([half], error_scale=0.1)
-    assert picture[CAPTION + 6 : CAPTION + 70, 6 + 3 * 102 : 102 + 3 * 102].mean() == pytest.approx(127.5, abs=1)
+    assert picture[2 * CAPTION + 6 : 2 * CAPTION + 70, 6 + 3 * 102 : 102 + 3 * 102].mean() == pytest.approx(
+        127.5, abs=1
+    )
 
 
 def test_rows_of_different_sizes_and_gray_rows_share_a_grid(photo):
     gray = torch.from_numpy(photo[:40, :40, :1]).permute(2, 0, 1) / 255
     picture = draw_grid([row(photo, 0.0), Row(1, "gray.png", gray, gray, gray)], 0.1)
-    assert picture.shape == (2 * CAPTION + 64 + 40 + 4 * 6, 4 * 102 + 6, 3)
+    assert picture.shape == (3 * CAPTION + 64 + 40 + 4 * 6, 4 * 102 + 6, 3)
 
 
 def test_averaging_follows_its_formula():

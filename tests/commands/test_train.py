@@ -99,6 +99,20 @@ def test_batch_size_may_be_traded_for_accumulation(program):
     assert max((one[k] - control[k]).abs().max() for k in one) > 1e-5
 
 
+def test_images_are_decoded_once_before_training(program, photos, monkeypatch, tmp_path):
+    from img2img.data import cache
+
+    decoded = []
+    read = cache.read_image
+    monkeypatch.setenv("IMG2IMG_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(cache, "read_image", lambda path: decoded.append(path) or read(path))
+    program("fit", "--trainer.max_steps=4")
+    assert sorted(decoded) == sorted([*(photos / "train").glob("*.png"), *(photos / "val").glob("*.png")])
+    program("test", "--ckpt_path=best")
+    program("fit", "--trainer.max_steps=1")
+    assert len(decoded) == 10, "the second run finds everything in the cache"
+
+
 def test_short_runs_end_with_a_validation_and_last_holds_the_last_step(program):
     program("fit", "--trainer.max_steps=5", "--trainer.val_check_interval=2", "--last.every_n_steps=100")
     last, best = (torch.load(f"runs/denoise/0/{name}.ckpt", weights_only=True) for name in ("last", "best"))
