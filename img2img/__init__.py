@@ -5,12 +5,16 @@ Importing the package is cheap: torch and the rest are imported when a function 
 
 from __future__ import annotations
 
+import os
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from img2img.commands.restore import restore
     from img2img.tasks.recipe import build, load
+
+# albumentations asks a package index for updates at each import, in every worker process, unless told not to.
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 __version__ = version("img2img")
 __all__ = ["__version__", "build", "load", "restore"]

@@ -22,7 +22,10 @@ COMMANDS = {
 }
 """Command: (module in `img2img.commands`, what it does)."""
 
-USER_ERRORS = ("UserError", "UnreadableImage", "MisconfigurationException")
+USER_ERRORS = {
+    *("UserError", "UnreadableImage", "MisconfigurationException"),
+    *("FileNotFoundError", "NotADirectoryError", "PermissionError"),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -84,4 +87,4 @@ def fail(message: str) -> None:
 def _is_users(error: Exception) -> bool:
     # By name, for importing the classes would cost the seconds that this module saves.
     names = {cls.__name__ for cls in type(error).__mro__}
-    return isinstance(error, FileNotFoundError | NotADirectoryError) or not names.isdisjoint(USER_ERRORS)
+    return not names.isdisjoint(USER_ERRORS)

@@ -28,6 +28,9 @@ class AveragedWeights(WeightAveraging):
             raise ValueError(f"the decay of the averaged weights must be in [0, 1), not {decay}")
 
         def average(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
+            if not averaged[0].is_floating_point():  # a batch norm's counter
+                torch._foreach_copy_(list(averaged), list(current))
+                return
             warmed_up = min(decay, (1 + int(count)) / (10 + int(count)))
             torch._foreach_lerp_(list(averaged), list(current), 1 - warmed_up)
 
@@ -36,5 +39,9 @@ class AveragedWeights(WeightAveraging):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Gives the average the precision of the weights, which Lightning converts after the copy was made."""
         assert self._average_model is not None
-        for averaged, current in zip(self._average_model.module.parameters(), pl_module.parameters(), strict=True):
+        averages, module = self._average_model.module, pl_module
+        for averaged, current in (
+            *zip(averages.parameters(), module.parameters(), strict=True),
+            *zip(averages.buffers(), module.buffers(), strict=True),
+        ):
             averaged.data = averaged.data.to(current.dtype)

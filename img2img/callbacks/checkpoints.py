@@ -29,8 +29,8 @@ class _RunCheckpoint(ModelCheckpoint):
     """A checkpoint directly in the run's folder, always under the same name."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Finds the run's folder: on every rank, for `log_dir` is a broadcast."""
-        self.dirpath = trainer.log_dir
+        """Finds the run's folder."""
+        self.dirpath = run_folder(trainer)
         super().setup(trainer, pl_module, stage)
 
 
@@ -71,5 +71,24 @@ class LastCheckpoint(_RunCheckpoint):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves after the final validation, so that `last` holds the last step."""
-        if trainer.state.fn == "fit" and trainer.should_stop and not trainer.sanity_checking:
+        if trainer.should_stop:
+            self._save_once(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves the last step of a run without validation; not later, for the average replaces the weights then."""
+        if trainer.should_stop:
+            self._save_once(trainer)
+
+    def _save_once(self, trainer: Trainer) -> None:
+        fitting = trainer.state.fn == "fit" and not trainer.sanity_checking and not trainer.fast_dev_run  # type: ignore[attr-defined]
+        if fitting and self._last_global_step_saved != trainer.global_step:
             self._save_none_monitor_checkpoint(trainer, self._monitor_candidates(trainer))
+
+
+def run_folder(trainer: Trainer) -> str:
+    """Returns the folder of a run, the same on every rank; every rank must ask.
+
+    The trainer's root, not `trainer.log_dir`: that one is the logger's, which for most loggers lies elsewhere.
+    """
+    folder: str = trainer.strategy.broadcast(trainer.default_root_dir)
+    return folder

@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.utils import make_grid
 
+from img2img.callbacks.checkpoints import run_folder
 from img2img.tasks.gather import gather
 from img2img.tasks.restoration import as_8_bit, psnr
 
@@ -58,8 +59,9 @@ class ReconstructionGrid(Callback):
         loader = trainer.val_dataloaders
         count = len(loader.dataset) if loader is not None and hasattr(loader.dataset, "__len__") else 0
         rows = min(self.images, count)
-        # A stride prime to the number of corruptions would do; steps of count/rows + 1 visit images and corruptions.
-        self._chosen = frozenset((i * count // rows + i) % count for i in range(rows)) if rows else frozenset()
+        # One of each of as many equal parts, each time at the next place in it: images and corruptions both vary.
+        parts = [range(i * count // rows, (i + 1) * count // rows) for i in range(rows)]
+        self._chosen = frozenset(part[i % len(part)] for i, part in enumerate(parts))
         self._rows = []
 
     def on_validation_batch_end(
@@ -72,7 +74,7 @@ class ReconstructionGrid(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keeps the chosen images; here, for averaged weights are swapped out again before the epoch's end."""
-        if not isinstance(outputs, Tensor) or trainer.sanity_checking:
+        if not isinstance(outputs, Tensor) or trainer.sanity_checking or trainer.state.fn != "fit":
             return
         for i, n in enumerate(batch["n"].tolist()):
             if n in self._chosen and batch["counted"][i]:
@@ -83,17 +85,15 @@ class ReconstructionGrid(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draws the grid and writes it, on rank zero."""
         rows = sorted(gather(self._rows), key=lambda row: row.n)
-        log_dir = trainer.log_dir  # a broadcast: every rank must ask for it
-        if not rows or not trainer.is_global_zero or trainer.state.fn != "fit":
+        folder = Path(run_folder(trainer))  # on every rank, before those that draw nothing leave
+        if not rows or not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         picture = draw_grid(rows, self.error_scale)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image("reconstructions", picture, trainer.global_step, dataformats="HWC")
-        if log_dir is not None:
-            folder = Path(log_dir)
-            folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(picture).save(folder / "grid.png")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(folder / "grid.png")
 
     def _crop(self, image: Tensor) -> Tensor:
         top, left = (max(0, (side - self.size) // 2) for side in image.shape[-2:])

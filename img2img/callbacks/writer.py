@@ -49,9 +49,16 @@ class ImageWriter(Callback):
         if is_same_file(destination, batch["path"]):
             self.problems.append(f"{batch['path']}: not restored, for it would overwrite the source")
             return
+        try:
+            self._write(destination, outputs, batch)
+        except (ValueError, OSError) as error:  # a depth that the format lacks, a full disk: the others go on
+            self.problems.append(f"{batch['path']}: {error}")
+        else:
+            self.written += 1
+
+    def _write(self, destination: Path, outputs: Any, batch: dict[str, Any]) -> None:
         values = np.ascontiguousarray(outputs[0].permute(1, 2, 0).float().cpu().numpy())
         write_image(destination, Image(from_float(values, batch["dtype"]), batch["alpha"], batch["metadata"]))
-        self.written += 1
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Counts over all processes."""
@@ -62,12 +69,14 @@ class ImageWriter(Callback):
         """Says what was written and what was not.
 
         Raises:
-            SystemExit: With code 1 if a file was not restored.
+            SystemExit: With code 1 in the first process if a file was not restored; were others to fail, Lightning
+                would kill the first.
         """
-        if first_process:
-            print(f"Restored {self.written} image(s) into {self.file or self.folder}")
-            for problem in self.problems:
-                print(f"not restored: {problem}", file=sys.stderr)
+        if not first_process:
+            return
+        print(f"Restored {self.written} image(s) into {self.file or self.folder}")
+        for problem in self.problems:
+            print(f"not restored: {problem}", file=sys.stderr)
         if self.problems:
             raise SystemExit(1)
 

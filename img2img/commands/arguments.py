@@ -6,6 +6,9 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from img2img.commands.runs import RUNS, newest_checkpoint, run_name
 from img2img.errors import UserError
@@ -18,6 +21,7 @@ GROUPS = (
     *("average", "best", "last", "grid", "output"),
 )
 FOLDERS = ("data.val_dir", "data.test_dir", "data.predict_dir")
+CHECKED = (*FOLDERS, "data.root", "trainer.default_root_dir", "ckpt_path", "model.weights")
 
 
 @dataclass(frozen=True)
@@ -46,21 +50,45 @@ def check(command: str, argv: Sequence[str]) -> Arguments:
     pairs = _split(argv)
     for option, _ in pairs:
         _check_group(command, option)
+    options = {option for option, _ in pairs}
     configs = [find_config(value) for option, value in pairs if option in ("config", "c") and value is not None]
-    if not configs and not any(option.split(".")[0] == "model" for option, _ in pairs):
+    asks_only = "print_config" in options or any(option.endswith("help") for option in options)
+    if not configs and not asks_only and not any(option.split(".")[0] == "model" for option in options):
         raise UserError("give --config, such as --config denoise.yaml; `img2img configs` lists the shipped ones")
-    values = {option: value for option, value in pairs if value is not None}
+    values = _values(configs) | {option: value for option, value in pairs if value is not None}
     for option in FOLDERS:
-        if option in values and not Path(values[option]).exists():
+        if option in values and not Path(values[option]).expanduser().exists():
             raise UserError(f"--{option} {values[option]} does not exist")
     root_flag = values.get("data.root")
     if root_flag is not None and root_flag != "starter" and not Path(root_flag).expanduser().is_dir():
         raise UserError(f"--data.root {root_flag} does not exist; give a folder of photographs")
     name = run_name(configs[0] if configs else None)
-    root = Path(values.get("trainer.default_root_dir", RUNS))
-    checkpoint = _find_checkpoint(command, values, root, name)
+    root = Path(values.get("trainer.default_root_dir", RUNS)).expanduser()
+    checkpoint = None if asks_only else _find_checkpoint(command, values, root, name)
     resumed = checkpoint.parent if command == "fit" and checkpoint and values["ckpt_path"] in ("last", "best") else None
     return Arguments(_rewrite(pairs, configs, checkpoint), name, root, resumed)
+
+
+def _values(configs: Sequence[Path]) -> dict[str, str]:
+    """Returns what the configs say of the options that are looked at here, under the flags' names."""
+    found: dict[str, str] = {}
+    for config in configs:
+        try:
+            tree = yaml.safe_load(config.read_text(encoding="utf-8"))
+        except yaml.YAMLError as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"{config} is not YAML: {reason}") from error
+        if not isinstance(tree, dict):
+            raise UserError(f"{config} holds no settings; a config has model:, data: and trainer:")
+        for option in CHECKED:
+            *groups, key = option.split(".")
+            branch: Any = tree
+            for group in groups:
+                branch = (branch or {}).get(group)
+                branch = branch["init_args"] if isinstance(branch, dict) and "init_args" in branch else branch
+            if isinstance(branch, dict) and isinstance(branch.get(key), str):
+                found[option] = branch[key]
+    return found
 
 
 def find_config(config: str) -> Path:
@@ -123,7 +151,7 @@ def _find_checkpoint(command: str, values: dict[str, str], root: Path, name: str
                 f"--ckpt_path {given} does not exist; give a .ckpt file, or `last` or `best` for the newest run's"
             )
         return Path(given)
-    if command != "fit" and weights is None and "print_config" not in values:
+    if command != "fit" and weights is None:
         raise UserError(f"{command} needs a trained model: --ckpt_path runs/{name}/0/best.ckpt, or --ckpt_path best")
     return None
 
@@ -136,6 +164,6 @@ def _rewrite(pairs: Sequence[tuple[str, str | None]], configs: Sequence[Path], c
         if option in ("config", "c") and given is not None:
             value = str(next(found))
         elif option == "ckpt_path":
-            value = str(checkpoint)
+            continue
         argv.append(f"--{option}" if value is None else f"--{option}={value}")
-    return argv
+    return argv if checkpoint is None else [*argv, f"--ckpt_path={checkpoint}"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import logging
+import os
 import warnings
 from pathlib import Path
 from typing import Any, NoReturn
@@ -29,8 +31,10 @@ from img2img.callbacks import (
     RunRecord,
     Throughput,
 )
+from img2img.callbacks.checkpoints import run_folder
 from img2img.commands.arguments import Arguments
 from img2img.commands.messages import essence
+from img2img.commands.restore import check_folders
 from img2img.commands.runs import claim_run
 from img2img.commands.trainer import Trainer
 from img2img.errors import UserError
@@ -68,9 +72,12 @@ class SaveConfig(SaveConfigCallback):
     """Saves the resolved config beside the checkpoints, for `fit` only: what other commands resolve would not run."""
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Writes config.yaml into the run's folder."""
-        if trainer.state.fn == "fit":
-            super().setup(trainer, pl_module, stage)
+        """Writes config.yaml into the run's folder, without the checkpoint that this run began from."""
+        folder = Path(run_folder(trainer))
+        if trainer.state.fn == "fit" and trainer.is_global_zero:
+            config = self.config.clone()
+            config["ckpt_path"] = None
+            self.parser.save(config, folder / self.config_filename, skip_none=False, overwrite=True)
 
 
 class CLI(LightningCLI):
@@ -92,7 +99,6 @@ class CLI(LightningCLI):
             subclass_mode_model=True,
             subclass_mode_data=True,
             save_config_callback=SaveConfig,
-            save_config_kwargs={"overwrite": True},  # of the same run, when it goes on; new runs have new folders
             trainer_class=Trainer,
             trainer_defaults=TRAINER_DEFAULTS,
             seed_everything_default=0,
@@ -133,10 +139,12 @@ class CLI(LightningCLI):
             raise UserError(essence(str(error), NAMED_IN_YAML)) from error
         if self.subcommand == "predict" and getattr(self.datamodule, "predict_dir", "") is None:
             raise UserError("predict needs --data.predict_dir, the folder of the images to restore")
+        if self.subcommand == "predict" and hasattr(self.datamodule, "predict_dir"):
+            check_folders(Path(self.datamodule.predict_dir).expanduser(), Path(self._get(self.config, "output").folder))
         checkpoint = self._get(self.config, "ckpt_path")
         if checkpoint is not None:
             check_weights(Path(checkpoint), self.model)
-        recipe = self.config_dump["model"]
+        recipe = copy.deepcopy(self.config_dump["model"])
         (recipe.get("init_args") or {}).pop("weights", None)  # where training began is not what the task is
         self.model.recipe = recipe
         seed = self._get(self.config, "seed_everything")
@@ -147,7 +155,7 @@ class CLI(LightningCLI):
         """Builds the trainer: `fit` in a run's folder with TensorBoard, the others without."""
         if self.subcommand == "fit" and self.arguments is not None:
             asked = self._get(self.config_init, "trainer")
-            first = getattr(rank_zero_only, "rank", 0) == 0
+            first = getattr(rank_zero_only, "rank", 0) == 0 and os.environ.get("NODE_RANK", "0") == "0"
             if not asked.get("fast_dev_run"):
                 resumed = self.arguments.resumed
                 self.run_folder = resumed or claim_run(self.arguments.root, self.arguments.name, first)
@@ -182,11 +190,13 @@ class CLI(LightningCLI):
         metrics = self.trainer.callback_metrics
         score = ""
         if "val/psnr" in metrics and "val/psnr_input" in metrics:
-            score = f"val PSNR {metrics['val/psnr_input']:.2f} → {metrics['val/psnr']:.2f} dB · "
+            score = f"val PSNR {metrics['val/psnr_input']:.2f} to {metrics['val/psnr']:.2f} dB; "
         folder = self.run_folder
+        files = (("checkpoint", "best.ckpt"), ("last", "last.ckpt"), ("grid", "grid.png"))
+        there = [f"{what} {folder / name}" for what, name in files if (folder / name).exists()]
         root = self.arguments.root if self.arguments else folder
         watch = "img2img watch" if str(root) == "runs" else f"img2img watch {root}"
-        print(f"\nDone: {score}checkpoint {folder}/best.ckpt · grid {folder}/grid.png · TensorBoard: {watch}")
+        print(f"\nDone: {score}{', '.join(there)}; TensorBoard: {watch}")
 
     def after_predict(self) -> None:
         """Says how many images were written, and fails if some were not."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from img2img.errors import UserError
+from img2img.imaging.folders import SUFFIXES
 
 if TYPE_CHECKING:
     from img2img.tasks import Task
@@ -32,7 +35,8 @@ def run(command: str, arguments: Sequence[str]) -> None:
     check_folders(Path(options["input"]), Path(options["output"]))
     if not Path(options["model"]).is_file():
         raise UserError(f"--model {options['model']} does not exist; give a checkpoint that `img2img fit` wrote")
-    restore(**options, devices=int(devices) if devices.isdigit() else devices)
+    sys.path.append(os.getcwd())  # networks of one's own, beside the images
+    restore(**options, num_workers=1, devices=int(devices) if devices.isdigit() else devices)
 
 
 def check_folders(source: Path, destination: Path) -> None:
@@ -49,6 +53,8 @@ def check_folders(source: Path, destination: Path) -> None:
         raise UserError(
             f"the output {destination} lies in the input {source}; originals are never written among: choose another"
         )
+    if source.is_file() and destination.suffix and destination.suffix.lower() not in SUFFIXES:
+        raise UserError(f"{destination}: the formats are {', '.join(sorted(SUFFIXES))}; or give a folder")
     if source.is_file() and destination.exists() and destination.samefile(source):
         raise UserError(f"{destination} is the input itself; choose another output")
 
@@ -61,6 +67,7 @@ def restore(
     devices: int | str = "auto",
     precision: Any = "auto",
     trust: Sequence[str] = (),
+    num_workers: int = 0,
 ) -> None:
     """Restores every image under a folder, or one image; outputs keep name, tree, size, depth and metadata.
 
@@ -72,6 +79,7 @@ def restore(
         devices: How many devices share the images.
         precision: `auto` or one of Lightning's.
         trust: Further packages whose classes the checkpoint may name.
+        num_workers: Processes that read ahead; with any, a script needs the guard `if __name__ == "__main__":`.
 
     Raises:
         UserError: If the input does not exist or the output lies in it.
@@ -86,7 +94,7 @@ def restore(
     from img2img.tasks.recipe import load
 
     task = load(model, trust) if isinstance(model, str | Path) else model
-    one_file = source.is_file() and not destination.is_dir()
+    one_file = source.is_file() and destination.suffix.lower() in SUFFIXES and not destination.is_dir()
     writer = ImageWriter(str(destination), str(destination) if one_file else None)
     trainer = Trainer(
         accelerator=accelerator,
@@ -97,5 +105,5 @@ def restore(
         enable_model_summary=False,
         callbacks=[writer, Progress()],
     )
-    trainer.predict(task, datamodule=ImageFolder(str(source)), return_predictions=False)
+    trainer.predict(task, datamodule=ImageFolder(str(source), num_workers), return_predictions=False)
     writer.conclude(trainer.is_global_zero)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 
 from img2img.commands.arguments import check
@@ -39,6 +41,7 @@ def run(command: str, argv: Sequence[str]) -> None:
         CLI(command, ["--help"], None)
         return
     arguments = check(command, argv)
+    sys.path.append(os.getcwd())  # classes of one's own, in a module beside the config
     from img2img.commands.lightning_cli import CLI
 
     CLI(command, arguments.argv, arguments)

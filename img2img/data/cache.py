@@ -8,8 +8,10 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from tqdm import tqdm
 from img2img.imaging.files import UnreadableImage, read_image, to_channels
 
 _FORMAT = 1  # part of every key: raise it when the stored pixels would come out otherwise
-_OPEN_MAPS = 256  # a memory map holds a file descriptor, of which a process has about a thousand
+_OPEN_MAPS = 100  # a memory map holds a file descriptor, of which some systems allow a process 256
 _SHOW_PROGRESS_FROM = 50  # files
 
 
@@ -33,6 +35,9 @@ def cache_folder() -> Path:
 
 class DecodedCache:
     """Decoded images as `.npy` files, keyed by the source's path, size and modification time.
+
+    Beside them, `.bad` files hold why a source cannot be decoded, `.large` files how many bytes one that did not fit
+    would take.
 
     Args:
         channels: Channels to decode to: 3 for RGB, 1 for gray.
@@ -46,46 +51,28 @@ class DecodedCache:
         self.limit = int(limit_gb * 1e9)
         self.folder = cache_folder() if folder is None else folder
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Leaves the open maps behind when a worker process is started by pickling."""
-        return {"channels": self.channels, "limit": self.limit, "folder": self.folder}
-
     def prepare(self, paths: Sequence[Path]) -> None:
-        """Decodes what the cache lacks; run by one process a node before the others read.
+        """Decodes what the cache lacks; run once, with all the images of a run, before others read.
 
         A file that cannot be decoded is remembered with its reason, see `problem`.
         """
         if self.limit <= 0:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        keep = {self._key(path) for path in paths}
-        missing = []
-        for path in paths:
-            stored = self._file(path, ".npy")
-            if stored.exists():
-                os.utime(stored)  # marks it as recently used
-            elif not (self._file(path, ".bad").exists() or self._file(path, ".large").exists()):
-                missing.append(path)
-        room = self.limit - self._evict(keep)
+        room = _Room(self.folder, self.limit, keep={self._key(path) for path in paths})
+        missing = [path for path in paths if self._is_missing(path, room)]
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-            decoded = pool.map(self._decode_and_store, missing)
+            decoded = pool.map(lambda path: self._decode_and_store(path, room), missing)
             hidden = len(missing) < _SHOW_PROGRESS_FROM
-            for path, used in zip(missing, tqdm(decoded, "Decoding", len(missing), disable=hidden), strict=True):
-                room -= used
-                if room < 0:
-                    room = self.limit - self._evict(keep)
-                if room < 0:
-                    room += used
-                    self._file(path, ".npy").unlink()
-                    self._file(path, ".large").touch()
+            for _ in tqdm(decoded, "Decoding", len(missing), disable=hidden):
+                pass
 
     def problem(self, path: Path) -> str | None:
         """Returns why an image cannot be decoded, or None if it can; decodes it where the cache does not know."""
         if self._file(path, ".npy").exists() or self._file(path, ".large").exists():
             return None
-        bad = self._file(path, ".bad")
-        if bad.exists():
-            return bad.read_text(encoding="utf-8")
+        with suppress(FileNotFoundError):
+            return self._file(path, ".bad").read_text(encoding="utf-8")
         try:
             self._decode(path)
         except UnreadableImage as error:
@@ -103,41 +90,90 @@ class DecodedCache:
         except FileNotFoundError:  # switched off, too large for the cache, or the source changed during the run
             return self._decode(path)
 
+    def _is_missing(self, path: Path, room: _Room) -> bool:
+        stored, large = self._file(path, ".npy"), self._file(path, ".large")
+        with suppress(FileNotFoundError):
+            os.utime(stored)  # marks it as recently used
+            return False
+        with suppress(FileNotFoundError):
+            return int(large.read_text()) <= room.left
+        return not self._file(path, ".bad").exists()
+
     def _decode(self, path: Path) -> NDArray[Any]:
         return to_channels(read_image(path).pixels, self.channels)
 
-    def _decode_and_store(self, path: Path) -> int:
-        """Stores the pixels, or the reason why there are none, and returns the bytes used."""
+    def _decode_and_store(self, path: Path, room: _Room) -> None:
+        """Stores the pixels, or the reason why there are none."""
         try:
             pixels = np.ascontiguousarray(self._decode(path))
         except UnreadableImage as error:
-            self._file(path, ".bad").write_text(str(error), encoding="utf-8")
-            return 0
+            if not isinstance(error.__cause__, OSError):  # a permission may be given, a disk come back
+                self._file(path, ".bad").write_text(str(error), encoding="utf-8")
+            return
+        if not room.take(pixels.nbytes):
+            self._file(path, ".large").write_text(str(pixels.nbytes))
+            return
         descriptor, name = tempfile.mkstemp(dir=self.folder, prefix=".")
-        with os.fdopen(descriptor, "wb") as file:
-            np.save(file, pixels)
-        os.replace(name, self._file(path, ".npy"))  # whole or not at all, whoever else is writing it too
-        return pixels.nbytes
-
-    def _evict(self, keep: set[str]) -> int:
-        """Deletes the least recently used files of other runs until the limit holds; returns what is used."""
-        files = sorted((f.stat().st_mtime, f.stat().st_size, f) for f in self.folder.glob("*.npy"))
-        used = sum(size for _, size, _ in files)
-        for _, size, file in files:
-            if used <= self.limit:
-                break
-            if file.stem not in keep:
-                file.unlink(missing_ok=True)
-                used -= size
-        return used
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                np.save(file, pixels)
+            os.replace(name, self._file(path, ".npy"))  # whole or not at all, whoever else is writing it too
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+        self._file(path, ".large").unlink(missing_ok=True)
 
     def _key(self, path: Path) -> str:
-        stat = path.stat()
+        try:
+            stat = path.stat()
+        except OSError:  # it vanished, or is a broken link: nothing stored is its
+            return "absent"
         identity = f"{_FORMAT}|{self.channels}|{os.path.abspath(path)}|{stat.st_size}|{stat.st_mtime_ns}"
         return hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()
 
     def _file(self, path: Path, suffix: str) -> Path:
         return self.folder / (self._key(path) + suffix)
+
+
+class _Room:
+    """What is left of the cache's limit, shared by the threads that fill it.
+
+    Args:
+        folder: The cache's folder.
+        limit: Bytes that it may hold.
+        keep: Keys of the files that must not make room.
+    """
+
+    def __init__(self, folder: Path, limit: int, keep: set[str]) -> None:
+        self.folder, self.keep = folder, keep
+        self.lock = threading.Lock()
+        self.left = limit - sum(size for _, size, _ in self._files())
+        if self.left < 0:
+            self._evict(0)
+
+    def take(self, size: int) -> bool:
+        """Takes `size` bytes, deleting the least recently used files of other runs; returns whether they fit."""
+        with self.lock:
+            if size > self.left:
+                self._evict(size)
+            fits = size <= self.left
+            self.left -= size if fits else 0
+            return fits
+
+    def _evict(self, needed: int) -> None:
+        for _, size, file in sorted(self._files()):
+            if needed <= self.left:
+                break
+            if file.stem not in self.keep:
+                with suppress(OSError):  # another run was faster, or (on Windows) has it open
+                    file.unlink()
+                    self.left += size
+
+    def _files(self) -> Iterator[tuple[float, int, Path]]:
+        for file in self.folder.glob("*.npy"):
+            with suppress(OSError):  # another run evicted it at this moment
+                stat = file.stat()
+                yield stat.st_mtime, stat.st_size, file
 
 
 @lru_cache(maxsize=_OPEN_MAPS)

@@ -46,9 +46,9 @@ class CorruptedPairs(LightningDataModule):
         predict_dir: Folder of the images to restore with `predict`.
         share: Share of the images for val, and for test, where one folder is divided.
         val_crop_size: Validation looks at the centre square of this side, test at whole images; None for whole ones.
-        val_images: Validation looks at no more than so many images, evenly spread; None for all.
-        num_workers: Processes that prepare samples; None for one a GPU process, and none on CPUs, whose cores the
-            network needs.
+        val_images: Validation looks at no more than so many images of the root, evenly spread; None for all.
+        num_workers: Processes that prepare samples; None for four a GPU, and none on CPUs, whose cores the network
+            needs.
         cache_gb: Size limit of the decoded-image cache, in 10^9 bytes; 0 switches it off.
         samples_per_epoch: Crops in an epoch; None for the whole run where `trainer.max_steps` says how long it is,
             else for as many as cover the training images once.
@@ -103,8 +103,8 @@ class CorruptedPairs(LightningDataModule):
     def prepare_data(self) -> None:
         """Decodes the images into the cache; Lightning calls this in one process a node."""
         stage = self._require_trainer().state.fn
-        for split in self._splits_in_use("fit" if stage is None else stage.value):
-            self.cache.prepare(self._find(split).paths)
+        splits = self._splits_in_use("fit" if stage is None else stage.value)
+        self.cache.prepare([path for split in splits for path in self._find(split).paths])
 
     def setup(self, stage: str) -> None:
         """Finds the readable images of the splits that the stage needs.
@@ -188,7 +188,9 @@ class CorruptedPairs(LightningDataModule):
         if self.predict_dir is None:
             raise UserError("predict needs --data.predict_dir, the folder of the images to restore")
         trainer = self._require_trainer()
-        return predict_loader(Path(self.predict_dir), self._workers(), trainer.global_rank, trainer.world_size)
+        return predict_loader(
+            Path(self.predict_dir).expanduser(), self._workers(), trainer.global_rank, trainer.world_size
+        )
 
     def _evaluation_loader(self, split: Split, crop_size: int | None) -> DataLoader[Sample]:
         pairs = EvaluationPairs(self._sources[split], self.cache, self.evaluation, self._seed, crop_size)
@@ -231,11 +233,26 @@ class CorruptedPairs(LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the position in the stream, for the checkpoint."""
-        return {"next_sample": self._next_sample(), "global_step": self._require_trainer().global_step}
+        step = self._require_trainer().global_step
+        return {"next_sample": self._next_sample(), "global_step": step, "seed": self._seed}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on at the position of a checkpoint."""
-        self._base = dict(state_dict)
+        """Goes on at the position of a checkpoint.
+
+        Raises:
+            UserError: If the seed is another where it decides what is trained on: it orders the stream, and divides a
+                folder that has no train/ of its own, so that images trained on would be tested with.
+        """
+        stage = self._require_trainer().state.fn
+        training, testing = stage == "fit", stage in ("validate", "test")
+        own_folder = self.test_dir if stage == "test" else self.val_dir
+        divided = testing and own_folder is None and not (resolve_root(self.root) / "train").is_dir()
+        if state_dict["seed"] != self._seed and (training or divided):
+            raise UserError(
+                f"this checkpoint was trained with seed {state_dict['seed']}, not {self._seed}: "
+                f"give --seed_everything {state_dict['seed']}, or --model.weights to start another training from it"
+            )
+        self._base = {key: state_dict[key] for key in self._base}
 
 
 def _standard_noise() -> dict[str, list[Transform]]:

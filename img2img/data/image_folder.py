@@ -73,7 +73,7 @@ class ImageFolder(LightningDataModule):
         num_workers: Processes that read ahead.
     """
 
-    def __init__(self, root: str, num_workers: int = 1) -> None:
+    def __init__(self, root: str, num_workers: int = 0) -> None:
         super().__init__()
         self.root, self.num_workers = Path(root), num_workers
 

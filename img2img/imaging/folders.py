@@ -1,5 +1,6 @@
 """Finding images in folders, in the same order on every machine."""
 
+import warnings
 from pathlib import Path
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
@@ -33,7 +34,12 @@ def _walk(folder: Path, above: tuple[Path, ...], found: list[Path]) -> None:
     # A link to any folder that contains the current one, however reached, would lead here again.
     if any(parent.is_relative_to(resolved) for parent in above):
         return
-    for path in folder.iterdir():
+    try:
+        children = list(folder.iterdir())
+    except PermissionError:
+        warnings.warn(f"skipped the folder {folder}, which may not be read", stacklevel=2)
+        return
+    for path in children:
         if path.name.startswith("."):
             continue
         if path.is_dir():

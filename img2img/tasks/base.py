@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +27,7 @@ class Task(LightningModule):
         weight_decay: AdamW's decoupled weight decay.
         warmup_steps: Optimizer steps over which the rate rises to its peak.
         final_lr_share: Share of the peak rate that is left at the end.
-        weights: Checkpoint to start from (fine-tuning); its weights are copied where names and shapes agree, and
-            must agree.
+        weights: Checkpoint whose network's weights to start from (fine-tuning); names and shapes must agree.
 
     Attributes:
         recipe: The task as plain data, `{"class_path": …, "init_args": {…}}`, written into checkpoints; None for a
@@ -59,11 +57,15 @@ class Task(LightningModule):
 
     @property
     def in_channels(self) -> int:
-        """Channels of the images that the network takes: what it says itself, else its first convolution's."""
+        """Channels of the images that the network takes: what it says itself, else its first convolution's.
+
+        A first convolution of other than 1 or 3 channels (behind a pixel-unshuffle, say) tells nothing: 3 then.
+        """
         said = getattr(self.network, "in_channels", None)
         if isinstance(said, int):
             return said
-        return next((m.in_channels for m in self.network.modules() if isinstance(m, nn.Conv2d)), 3)
+        first = next((m.in_channels for m in self.network.modules() if isinstance(m, nn.Conv2d)), 3)
+        return first if first in (1, 3) else 3
 
     def forward(self, image: Tensor) -> Tensor:
         """Maps an image to what the task makes of it.
@@ -80,16 +82,30 @@ class Task(LightningModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Returns AdamW with linear warm-up and cosine decay, both counted in optimizer steps."""
         optimizer = torch.optim.AdamW(
-            self.parameters(), lr=self.lr, betas=self.betas, weight_decay=self.weight_decay, fused=True
+            self.network.parameters(),  # not the loss's, which may be a network too
+            lr=self.lr,
+            betas=self.betas,
+            weight_decay=self.weight_decay,
+            # Lightning refuses to clip gradients of a fused optimizer under autocast (Lightning #21435).
+            fused=not str(self.trainer.precision).endswith("mixed"),
         )
-        factor = partial(
-            warmup_cosine,
-            warmup_steps=self.warmup_steps,
-            total_steps=self.trainer.estimated_stepping_batches,
-            final_share=self.final_lr_share,
-        )
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self._lr_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _lr_factor(self, step: int) -> float:
+        total = self.trainer.estimated_stepping_batches
+        return warmup_cosine(step, self.warmup_steps, total, self.final_lr_share)
+
+    def on_train_start(self) -> None:
+        """Lets the config's rates hold in a resumed run, over those that the checkpoint has restored."""
+        optimizers = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizers, torch.optim.Optimizer)
+        for group in optimizers.param_groups:
+            group["initial_lr"], group["lr"] = self.lr, self.lr * self._lr_factor(self.global_step)
+            group["betas"], group["weight_decay"] = self.betas, self.weight_decay
+        scheduler = self.lr_schedulers()
+        assert isinstance(scheduler, torch.optim.lr_scheduler.LambdaLR)
+        scheduler.base_lrs = [self.lr for _ in scheduler.base_lrs]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the recipe under our own key: plain data, from which `img2img.load` rebuilds the task."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pickle
+import struct
 import types
 import typing
 from collections.abc import Collection
@@ -17,7 +18,9 @@ from torch import nn
 from img2img.errors import UserError
 from img2img.tasks.base import CHECKPOINT_FORMAT, CHECKPOINT_KEY, Task
 
-TRUSTED_PACKAGES = ("img2img", "torch", "torchvision", "torchmetrics")
+# Not all of torch, whose other modules are no networks; and not torchmetrics, some of whose metrics, which are modules
+# too, load models by name from a hub, with the code that comes with them.
+TRUSTED_PACKAGES = ("img2img", "torch.nn", "torchvision")
 
 
 class CheckpointError(UserError):
@@ -50,8 +53,8 @@ def load(model: str | Path, trust: Collection[str] = ()) -> Task:
 
     Args:
         model: Path of a checkpoint that `img2img fit` wrote.
-        trust: Further packages whose classes the checkpoint may name; by default only img2img's, torch's,
-            torchvision's and torchmetrics' are built, and nothing else is even imported.
+        trust: Further packages whose classes the checkpoint may name; by default only img2img's, torch.nn's and
+            torchvision's are built, and nothing else is even imported.
 
     Returns:
         The task in eval mode, on the CPU, with the averaged (EMA) weights; calling it maps N×C×H×W in [0, 1] to
@@ -92,7 +95,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         reason = str(error).strip().splitlines()[0].split(". ")[0]
         raise CheckpointError(f"{path} is not a safe checkpoint (weights and plain data only): {reason}") from error
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+    except (RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError, struct.error) as error:
         raise CheckpointError(f"{path} is not a checkpoint, or is damaged") from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise CheckpointError(f"{path} holds no state_dict; `img2img fit` writes checkpoints")
@@ -100,13 +103,17 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def copy_weights(path: Path, task: Task) -> None:
-    """Copies a checkpoint's (averaged) weights into a task of the same shape.
+    """Copies a checkpoint's (averaged) weights of the network into a task with the same network.
 
     Raises:
         CheckpointError: If the file is no checkpoint, or its weights do not fit the task.
         FileNotFoundError: If there is no such file.
     """
-    task.load_state_dict(check_weights(path, task))
+    state: dict[str, Any] = read_checkpoint(path)["state_dict"]
+    prefix = "network."
+    network = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    _check_fit(network, task.network, path)
+    task.network.load_state_dict(network)
 
 
 def check_weights(path: Path, task: Task) -> dict[str, Any]:
@@ -121,8 +128,8 @@ def check_weights(path: Path, task: Task) -> dict[str, Any]:
     return state
 
 
-def _check_fit(state: dict[str, Any], task: Task, path: Path) -> None:
-    own = task.state_dict()
+def _check_fit(state: dict[str, Any], module: nn.Module, path: Path) -> None:
+    own = module.state_dict()
     differing = [name for name in own if name not in state or state[name].shape != own[name].shape]
     differing += [name for name in state if name not in own]
     if differing:
@@ -138,7 +145,7 @@ def _check_packages(value: Any, packages: set[str]) -> None:
     """Refuses any class path outside the packages, wherever in the recipe it stands."""
     if isinstance(value, dict):
         path = value.get("class_path")
-        if path is not None and (not isinstance(path, str) or path.split(".")[0] not in packages):
+        if path is not None and not (isinstance(path, str) and _is_in(path, packages)):
             raise CheckpointError(
                 f"it asks for {path!r}, which is outside the trusted packages ({', '.join(sorted(packages))}); "
                 "name its package as trusted if you know where the file comes from"
@@ -151,21 +158,33 @@ def _check_packages(value: Any, packages: set[str]) -> None:
 
 
 def _build(recipe: dict[str, Any], expected: type, packages: set[str]) -> object:
-    unknown = set(recipe) - {"class_path", "init_args"}
+    unknown = set(recipe) - {"class_path", "init_args", "dict_kwargs"}
     if unknown or "class_path" not in recipe:
         raise CheckpointError(f"a recipe holds class_path and init_args, not {sorted(recipe)}")
     cls = _find_class(recipe["class_path"], expected, packages)
     expectations = _class_parameters(cls)
+    given = (recipe.get("init_args") or {}) | (recipe.get("dict_kwargs") or {})
     arguments = {
-        name: _build(value, expectations.get(name, nn.Module), packages)
-        if isinstance(value, dict) and "class_path" in value
-        else value
-        for name, value in (recipe.get("init_args") or {}).items()
+        name: _build_value(value, expectations.get(name, nn.Module), packages) for name, value in given.items()
     }
     try:
         return cls(**arguments)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise CheckpointError(f"{recipe['class_path']} does not take these arguments: {error}") from error
+
+
+def _build_value(value: Any, expected: type, packages: set[str]) -> Any:
+    if isinstance(value, dict):
+        if "class_path" in value:
+            return _build(value, expected, packages)
+        return {key: _build_value(item, nn.Module, packages) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_build_value(item, nn.Module, packages) for item in value]
+    return value
+
+
+def _is_in(path: str, packages: set[str]) -> bool:
+    return any(path == package or path.startswith(package + ".") for package in packages)
 
 
 def _find_class(path: str, expected: type, packages: set[str]) -> type:
@@ -175,7 +194,7 @@ def _find_class(path: str, expected: type, packages: set[str]) -> type:
     except (ImportError, AttributeError, ValueError) as error:
         raise CheckpointError(f"it asks for {path}, which does not exist here") from error
     # A name in a trusted module may be a function (torch.hub.load), or something that module merely imported.
-    if not inspect.isclass(found) or found.__module__.split(".")[0] not in packages:
+    if not inspect.isclass(found) or not _is_in(found.__module__, packages):
         raise CheckpointError(f"it asks for {path}, which is not a class of a trusted package")
     if not issubclass(found, expected):
         raise CheckpointError(f"it asks for {path}, which is not a {expected.__name__}")
@@ -184,7 +203,10 @@ def _find_class(path: str, expected: type, packages: set[str]) -> type:
 
 def _class_parameters(cls: type) -> dict[str, type]:
     """Returns the classes that a constructor's parameters ask for, where they ask for modules."""
-    hints = typing.get_type_hints(inspect.getattr_static(cls, "__init__"))
+    try:
+        hints = typing.get_type_hints(inspect.getattr_static(cls, "__init__"))
+    except (NameError, TypeError):  # annotations that exist for type checkers only, or none
+        return {}
     asked: dict[str, type] = {}
     for name, hint in hints.items():
         options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)

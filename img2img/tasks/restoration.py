@@ -15,6 +15,7 @@ from img2img.tasks.gather import gather
 from img2img.tasks.losses import Charbonnier
 
 _SSIM_WINDOW = 11
+MAX_PSNR = 100.0  # dB
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,9 @@ def as_8_bit(image: Tensor) -> Tensor:
 
 
 def psnr(image: Tensor, target: Tensor) -> float:
-    """Returns the peak signal-to-noise ratio in dB of images in [0, 1], over all pixels and channels; inf if equal."""
+    """Returns the peak signal-to-noise ratio in dB of images in [0, 1], over all pixels and channels.
+
+    At most 100 dB, which equal images get: one infinite value would make every mean infinite.
+    """
     error = torch.mean((image - target).float() ** 2)
-    return float(-10 * torch.log10(error))
+    return min(MAX_PSNR, float(-10 * torch.log10(error)))

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,17 +17,23 @@ DDP = ["--trainer.strategy=ddp", "--trainer.devices=2"]
 EXACT = "--trainer.precision=64-true"
 
 
-def run(*argv: str) -> str:
-    """Runs the program in two processes, one thread each."""
-    result = subprocess.run(
+def run(*argv: str, code: int = 0) -> str:
+    """Runs the program in two processes, one thread each; returns what it printed."""
+    with subprocess.Popen(
         [sys.executable, *argv],
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
-        timeout=200,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
-    return result.stdout
+        start_new_session=True,
+    ) as process:
+        try:
+            out, _ = process.communicate(timeout=200)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # the second process would go on alone
+            raise
+    assert process.returncode == code, out[-3000:]
+    return out
 
 
 @pytest.fixture
@@ -70,7 +77,8 @@ def test_more_processes_than_images_write_the_one_image_once(photos, flags, chec
     assert [path.name for path in Path("restored").iterdir()] == ["a.png"]
 
 
-def test_restore_writes_each_file_once(photos, checkpoint):
+def test_restore_writes_each_file_once_and_says_what_failed(photos, checkpoint):
+    (photos / "broken.png").write_bytes(b"")  # the eleventh file: an odd number for two processes
     Path("noting.py").write_text(
         "import json, sys, img2img.imaging.files as files, img2img.callbacks.writer as writer\n"
         "def noted(path, image):\n"
@@ -78,6 +86,8 @@ def test_restore_writes_each_file_once(photos, checkpoint):
         "writer.write_image = noted\n"
         "from img2img.cli import main; main(sys.argv[1:])\n"
     )
-    run("noting.py", "restore", str(photos), "out", "--model", str(checkpoint), "--accelerator=cpu", "--devices=2")
+    argv = ["noting.py", "restore", str(photos), "out", "--model", str(checkpoint), "--accelerator=cpu", "--devices=2"]
+    assert "broken.png" in run(*argv, code=1)
+    (photos / "broken.png").unlink()
     written = [json.loads(line) for line in Path("written.jsonl").read_text().splitlines()]
     assert sorted(written) == sorted(str(Path("out", path.relative_to(photos))) for path in photos.rglob("*.png"))

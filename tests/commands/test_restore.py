@@ -50,6 +50,11 @@ def test_one_image_to_a_name_of_its_own_or_into_a_folder(checkpoint, photo):
     Path("folder").mkdir()
     main(["restore", "photo.png", "folder", "--model", str(checkpoint), *QUIET])
     assert files("folder") == ["photo.png"]
+    main(["restore", "photo.png", "new", "--model", str(checkpoint), *QUIET])
+    assert files("new") == ["photo.png"]
+    with pytest.raises(SystemExit) as stop:
+        main(["restore", "photo.png", "out.gif", "--model", str(checkpoint), *QUIET])
+    assert stop.value.code == 2
 
 
 def test_a_bad_file_is_named_the_others_go_on_and_the_exit_code_says_so(checkpoint, photo, capsys):

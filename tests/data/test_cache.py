@@ -93,3 +93,24 @@ def test_sixteen_bits_stay(cache, tmp_path):
 
 def test_it_can_be_sent_to_spawned_workers(cache):
     assert pickle.loads(pickle.dumps(cache)).folder == cache.folder
+
+
+def test_what_did_not_fit_is_stored_when_there_is_room(tmp_path, photo):
+    Image.fromarray(photo).save(tmp_path / "a.png")
+    for limit, stored in ((1e-6, False), (1, True)):
+        cache = DecodedCache(3, limit, tmp_path / "decoded")
+        cache.prepare([tmp_path / "a.png"])
+        assert isinstance(cache.open(tmp_path / "a.png"), np.memmap) == stored
+
+
+def test_a_permission_given_later_is_noticed(cache, tmp_path, photo, monkeypatch):
+    Image.fromarray(photo).save(tmp_path / "a.png")
+
+    def denied(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.read_bytes", denied)
+        cache.prepare([tmp_path / "a.png"])
+        assert "Permission denied" in cache.problem(tmp_path / "a.png")
+    assert cache.problem(tmp_path / "a.png") is None

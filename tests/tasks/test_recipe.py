@@ -72,9 +72,11 @@ def test_a_trusted_package_may_be_named(monkeypatch):
     ("recipe", "said"),
     [
         (network("os.system", command="true"), "outside the trusted packages"),
-        (network("torch.hub.load", repo_or_dir="x"), "not a class of a trusted package"),
-        (network("torch.serialization.pickle.Unpickler"), "does not exist here"),
-        (network("torch.utils.data.DataLoader"), "not a Module"),
+        (network("torch.hub.load", repo_or_dir="x"), "outside the trusted packages"),
+        (network("torch.nnx.Linear"), "outside the trusted packages"),
+        (network("torch.nn.functional.relu"), "not a class of a trusted package"),
+        (network("torchmetrics.multimodal.CLIPScore", model_name_or_path="x"), "outside the trusted packages"),
+        (network("torchvision.datasets.ImageFolder"), "not a Module"),
         (network("torch.nn.NoSuchLayer"), "does not exist here"),
         (network("img2img.networks.RestorationUNet", chanels=[8]), "does not take these arguments"),
         ({"class_path": "torch.nn.Identity"}, "not a Task"),
@@ -113,6 +115,10 @@ def test_missing_damaged_and_other_files():
     Path("cut.ckpt").write_bytes(path.read_bytes()[:2000])
     with pytest.raises(CheckpointError, match=r"cut\.ckpt is not a checkpoint, or is damaged"):
         load("cut.ckpt")
+    for first_byte in "teuasbc]}":
+        Path("text.ckpt").write_text(f"{first_byte}his is not a checkpoint")
+        with pytest.raises(CheckpointError, match=r"text\.ckpt is not a"):
+            load("text.ckpt")
     torch.save({"weights": torch.zeros(3)}, "other.ckpt")
     with pytest.raises(CheckpointError, match="holds no state_dict"):
         load("other.ckpt")
@@ -132,3 +138,8 @@ def test_weights_of_another_shape_are_refused():
     torch.save(state, path)
     with pytest.raises(CheckpointError, match="do not fit this model"):
         load(path)
+
+
+def test_modules_in_lists_are_built_too():
+    layers = [{"class_path": "torch.nn.Conv2d", "init_args": {"in_channels": 3, "out_channels": 3, "kernel_size": 1}}]
+    assert isinstance(build(network("torch.nn.ModuleList", modules=layers)).network[0], torch.nn.Conv2d)
