@@ -6,6 +6,7 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
 
 class Progress(TQDMProgressBar):
@@ -28,38 +29,25 @@ class Progress(TQDMProgressBar):
         if trainer.max_epochs == -1:
             self.train_progress_bar.set_description("Training")
 
-    def on_validation_batch_start(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Leaves out the data loader's number."""
-        super().on_validation_batch_start(trainer, pl_module, batch, batch_idx, dataloader_idx)
-        self.val_progress_bar.set_description("Validating")
+    def init_validation_tqdm(self) -> Tqdm:
+        """Returns the bar of validation."""
+        return _plain(super().init_validation_tqdm())
 
-    def on_test_batch_start(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Leaves out the data loader's number."""
-        super().on_test_batch_start(trainer, pl_module, batch, batch_idx, dataloader_idx)
-        self.test_progress_bar.set_description("Testing")
+    def init_test_tqdm(self) -> Tqdm:
+        """Returns the bar of test."""
+        return _plain(super().init_test_tqdm())
 
-    def on_predict_batch_start(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Leaves out the data loader's number."""
-        super().on_predict_batch_start(trainer, pl_module, batch, batch_idx, dataloader_idx)
-        self.predict_progress_bar.set_description("Restoring")
+    def init_predict_tqdm(self) -> Tqdm:
+        """Returns the bar of predict."""
+        return _plain(super().init_predict_tqdm())
+
+
+def _plain(bar: Tqdm) -> Tqdm:
+    """Keeps the data loader's number out of a bar: there is one loader."""
+    describe = bar.set_description
+
+    def describe_plainly(desc: str | None = None, refresh: bool | None = True) -> None:
+        describe(desc and desc.removesuffix(" DataLoader 0"), refresh)
+
+    bar.set_description = describe_plainly  # type: ignore[method-assign]
+    return bar

@@ -39,7 +39,7 @@ from img2img.commands.runs import claim_run
 from img2img.commands.trainer import Trainer
 from img2img.errors import UserError
 from img2img.tasks import Task
-from img2img.tasks.recipe import check_weights
+from img2img.tasks.checkpoint import check_weights
 
 TRAINER_DEFAULTS = {
     "val_check_interval": 100,  # batches, counted through the epochs:

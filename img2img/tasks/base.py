@@ -11,10 +11,8 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from img2img import __version__
+from img2img.tasks.checkpoint import CHECKPOINT_FORMAT, CHECKPOINT_KEY, copy_weights
 from img2img.tasks.schedule import warmup_cosine
-
-CHECKPOINT_KEY = "img2img"
-CHECKPOINT_FORMAT = 1
 
 
 class Task(LightningModule):
@@ -51,9 +49,7 @@ class Task(LightningModule):
         self.lr, self.betas, self.weight_decay = lr, betas, weight_decay
         self.warmup_steps, self.final_lr_share = warmup_steps, final_lr_share
         if weights is not None:
-            from img2img.tasks.recipe import copy_weights  # recipe builds tasks, so it imports this module
-
-            copy_weights(Path(weights), self)
+            copy_weights(Path(weights), self.network)
 
     @property
     def in_channels(self) -> int:

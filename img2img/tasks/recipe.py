@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import pickle
-import struct
 import types
 import typing
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
-from img2img.errors import UserError
-from img2img.tasks.base import CHECKPOINT_FORMAT, CHECKPOINT_KEY, Task
+from img2img.tasks.base import Task
+from img2img.tasks.checkpoint import CHECKPOINT_FORMAT, CHECKPOINT_KEY, CheckpointError, check_fit, read_checkpoint
 
 # Not all of torch, whose other modules are no networks; and not torchmetrics, some of whose metrics, which are modules
 # too, load models by name from a hub, with the code that comes with them.
 TRUSTED_PACKAGES = ("img2img", "torch.nn", "torchvision")
-
-
-class CheckpointError(UserError):
-    """A checkpoint cannot be opened; one line says why and what would be right."""
 
 
 def build(recipe: dict[str, Any], trust: Collection[str] = ()) -> Task:
@@ -76,69 +69,9 @@ def load(model: str | Path, trust: Collection[str] = ()) -> Task:
         task = build(recipe, trust)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
-    _check_fit(checkpoint["state_dict"], task, path)
+    check_fit(checkpoint["state_dict"], task, path)
     task.load_state_dict(checkpoint["state_dict"])
     return task.eval()
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Reads a checkpoint's tensors and plain data on the CPU; never unpickles anything else.
-
-    Raises:
-        CheckpointError: If the file is damaged, holds code, or is no checkpoint.
-        FileNotFoundError: If there is no such file.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"the checkpoint {path} does not exist")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).strip().splitlines()[0].split(". ")[0]
-        raise CheckpointError(f"{path} is not a safe checkpoint (weights and plain data only): {reason}") from error
-    except (RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError, struct.error) as error:
-        raise CheckpointError(f"{path} is not a checkpoint, or is damaged") from error
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
-        raise CheckpointError(f"{path} holds no state_dict; `img2img fit` writes checkpoints")
-    return checkpoint
-
-
-def copy_weights(path: Path, task: Task) -> None:
-    """Copies a checkpoint's (averaged) weights of the network into a task with the same network.
-
-    Raises:
-        CheckpointError: If the file is no checkpoint, or its weights do not fit the task.
-        FileNotFoundError: If there is no such file.
-    """
-    state: dict[str, Any] = read_checkpoint(path)["state_dict"]
-    prefix = "network."
-    network = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-    _check_fit(network, task.network, path)
-    task.network.load_state_dict(network)
-
-
-def check_weights(path: Path, task: Task) -> dict[str, Any]:
-    """Returns a checkpoint's weights if they fit a task.
-
-    Raises:
-        CheckpointError: If the file is no checkpoint, or its weights do not fit the task.
-        FileNotFoundError: If there is no such file.
-    """
-    state: dict[str, Any] = read_checkpoint(path)["state_dict"]
-    _check_fit(state, task, path)
-    return state
-
-
-def _check_fit(state: dict[str, Any], module: nn.Module, path: Path) -> None:
-    own = module.state_dict()
-    differing = [name for name in own if name not in state or state[name].shape != own[name].shape]
-    differing += [name for name in state if name not in own]
-    if differing:
-        name = differing[0]
-        sizes = [tuple(source[name].shape) if name in source else "absent" for source in (state, own)]
-        raise CheckpointError(
-            f"the weights in {path} do not fit this model: {len(differing)} differ, first {name} "
-            f"(file: {sizes[0]}, model: {sizes[1]}); the network must be the one that was trained"
-        )
 
 
 def _check_packages(value: Any, packages: set[str]) -> None:

@@ -41,34 +41,11 @@ class Restoration(Task):
     Args:
         network: Any module that maps N×C×H×W to the same shape; None for `RestorationUNet()`.
         loss: Any module that maps (output, target) to a scalar; None for `Charbonnier()`.
-        lr: Peak learning rate of AdamW.
-        betas: AdamW's decay rates of the gradient's mean and square.
-        weight_decay: AdamW's decoupled weight decay.
-        warmup_steps: Optimizer steps over which the rate rises to its peak.
-        final_lr_share: Share of the peak rate that is left at the end.
-        weights: Checkpoint whose weights to start from.
+        kwargs: What every `Task` takes: lr, betas, weight_decay, warmup_steps, final_lr_share, weights.
     """
 
-    def __init__(
-        self,
-        network: nn.Module | None = None,
-        loss: nn.Module | None = None,
-        lr: float = 1.5e-3,
-        betas: tuple[float, float] = (0.9, 0.99),
-        weight_decay: float = 0.0,
-        warmup_steps: int = 50,
-        final_lr_share: float = 1e-3,
-        weights: str | None = None,
-    ) -> None:
-        super().__init__(
-            RestorationUNet() if network is None else network,
-            lr,
-            betas,
-            weight_decay,
-            warmup_steps,
-            final_lr_share,
-            weights,
-        )
+    def __init__(self, network: nn.Module | None = None, loss: nn.Module | None = None, **kwargs: Any) -> None:
+        super().__init__(RestorationUNet() if network is None else network, **kwargs)
         self.loss = Charbonnier() if loss is None else loss
         self._scores: list[Score] = []
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from img2img import build, load
-from img2img.tasks.recipe import CheckpointError
+from img2img.tasks.checkpoint import CheckpointError
 
 RECIPE = {
     "class_path": "img2img.tasks.Restoration",
