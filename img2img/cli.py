@@ -17,6 +17,7 @@ COMMANDS = {
         "restore",
         "restore a folder or an image: img2img restore photos/ restored/ --model best.ckpt",
     ),
+    "preview": ("preview", "draw pairs of a config's stream: img2img preview --config denoise.yaml pairs.png"),
     "watch": ("watch", "open TensorBoard on the runs, with every image step kept"),
     "configs": ("configs", "list the configs that come with the program"),
 }

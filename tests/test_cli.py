@@ -1,5 +1,6 @@
 """What a person sees who types something, right or wrong."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -95,7 +96,7 @@ def test_checkpoint_of_another_network(checkpoint, capsys):
 
 def test_configs_lists_the_shipped_ones(capsys):
     main(["configs"])
-    assert "denoise.yaml  Blind colour denoising" in capsys.readouterr().out
+    assert re.search(r"^denoise.yaml +Blind colour denoising", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_own_config_comes_before_the_shipped_one():

@@ -108,7 +108,7 @@ def draw_grid(rows: list[Row], error_scale: float) -> NDArray[np.uint8]:
         np.pad(strip, ((0, 0), (0, width - strip.shape[1]), (0, 0)), constant_values=PAPER[0]) for strip in strips
     ]
     columns = ("input", "output", "target", f"error to {error_scale * 255:.0f}/255")
-    heads = _write_line([(k * (width // len(columns)), head) for k, head in enumerate(columns)], width)
+    heads = write_line([(k * (width // len(columns)), head) for k, head in enumerate(columns)], width)
     return np.concatenate([heads, *padded])
 
 
@@ -121,10 +121,10 @@ def _draw_row(row: Row, error_scale: float) -> NDArray[np.uint8]:
     pixels = (grid * 255).round().byte().permute(1, 2, 0).numpy()
     before, after = (psnr(as_8_bit(image), row.target) for image in (row.input, row.output))
     caption = f"{before:.2f} to {after:.2f} dB   {row.title}"
-    return np.concatenate([_write_line([(0, caption)], pixels.shape[1]), pixels])
+    return np.concatenate([write_line([(0, caption)], pixels.shape[1]), pixels])
 
 
-def _write_line(texts: list[tuple[int, str]], width: int) -> NDArray[np.uint8]:
+def write_line(texts: list[tuple[int, str]], width: int) -> NDArray[np.uint8]:
     """Returns CAPTION×width×3 uint8 with texts at their distances from the left."""
     canvas = Image.new("RGB", (width, CAPTION), PAPER)
     # Large letters, for TensorBoard shows the grid at a third of its width; smaller where the images are narrow.

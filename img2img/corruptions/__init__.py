@@ -1,5 +1,5 @@
 """Albumentations transforms that make a clean image worse; they know nothing of torch."""
 
-from img2img.corruptions.noise import GaussianNoise
+from img2img.corruptions.noise import Clip, CorrelatedNoise, GaussianNoise, PoissonGaussianNoise, SpeckleNoise
 
-__all__ = ["GaussianNoise"]
+__all__ = ["Clip", "CorrelatedNoise", "GaussianNoise", "PoissonGaussianNoise", "SpeckleNoise"]

@@ -102,7 +102,7 @@ class CorruptedPairs(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Decodes the images into the cache; Lightning calls this in one process a node."""
-        stage = self._require_trainer().state.fn
+        stage = None if self.trainer is None else self.trainer.state.fn
         splits = self._splits_in_use("fit" if stage is None else stage.value)
         self.cache.prepare([path for split in splits for path in self._find(split).paths])
 
@@ -146,13 +146,15 @@ class CorruptedPairs(LightningDataModule):
     def _seed(self) -> int:
         return 0 if self.seed is None else self.seed
 
+    def training_pairs(self) -> TrainingPairs:
+        """Returns the stream, whose item n is sample n; after `setup("fit")`."""
+        return TrainingPairs(self._sources["train"], self.cache, self.geometry, self.corruption, self._seed)
+
     # Loaders -----------------------------------------------------------------------------------------------------
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Returns the loader of this rank's share of the stream."""
-        source = self._sources["train"]
         trainer = self._require_trainer()
-        pairs = TrainingPairs(source, self.cache, self.geometry, self.corruption, self._seed)
         sampler = StreamSampler(
             self._next_sample,
             self._batches_in_epoch(),
@@ -162,7 +164,7 @@ class CorruptedPairs(LightningDataModule):
         )
         workers = self._workers()
         return DataLoader(
-            pairs,
+            self.training_pairs(),
             batch_size=self.batch_size,
             sampler=sampler,
             collate_fn=collate,

@@ -42,7 +42,7 @@ def flags(photos) -> list[str]:
 
 
 def table(out: str) -> list[tuple[str, str]]:
-    return re.findall(r"(test/\S+)\s+│\s+(\S+)", out)
+    return re.findall(r"(test/\S+)[\s│]+(\S+)", out)
 
 
 def test_two_processes_train_on_the_same_samples_as_one(program, flags):

@@ -161,7 +161,7 @@ def test_validation_in_the_checkpoint_is_that_of_its_averaged_weights(program, c
     score = next(s["best_model_score"] for k, s in best["callbacks"].items() if k.startswith("BestCheckpoint"))
     capsys.readouterr()
     program("validate", "--ckpt_path=best")
-    shown = re.search(r"val/psnr\s+│\s+([0-9.]+)", capsys.readouterr().out)
+    shown = re.search(r"val/psnr[\s│]+([0-9.]+)", capsys.readouterr().out)
     assert float(shown[1]) == pytest.approx(float(score), abs=1e-4)
 
 

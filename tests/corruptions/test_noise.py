@@ -2,7 +2,7 @@ import albumentations
 import numpy as np
 import pytest
 
-from img2img.corruptions import GaussianNoise
+from img2img.corruptions import Clip, CorrelatedNoise, GaussianNoise, PoissonGaussianNoise, SpeckleNoise
 from img2img.data.pairs import apply, compose
 from img2img.data.stream import draws_of_sample
 
@@ -66,3 +66,74 @@ def test_impossible_sigmas_are_refused(sigma):
 def test_integer_images_are_refused():
     with pytest.raises(TypeError, match="float32"):
         noise(25, np.zeros((8, 8, 3), np.uint8))
+
+
+def changed(transform, image, n=0):
+    return apply(compose([transform]), image, draws_of_sample(0, n))
+
+
+@pytest.mark.parametrize("level", [0.0, 0.1, 0.5, 0.95])
+def test_camera_noise_has_the_variance_of_photons_and_read_out(level):
+    gain, read = 4, 6
+    image = np.full((500, 500, 3), level, np.float32)
+    drawn = changed(PoissonGaussianNoise(gain, read), image) - image
+    expected = np.sqrt(gain * level * 255 + read**2) / 255
+    assert drawn.std() == pytest.approx(expected, rel=0.01)
+    assert abs(drawn.mean()) < 4 * expected / np.sqrt(drawn.size)
+
+
+def test_photons_are_counted_in_whole_numbers():
+    counted = changed(PoissonGaussianNoise(gain=5, read=0), np.full((50, 50, 3), 0.3, np.float32)) * 255 / 5
+    np.testing.assert_allclose(counted, np.round(counted), atol=1e-4)
+    assert len(np.unique(np.round(counted))) > 10
+
+
+def test_without_gain_camera_noise_is_gaussian():
+    image = np.full((300, 300, 3), 0.5, np.float32)
+    assert (changed(PoissonGaussianNoise(0, 10), image) - image).std() * 255 == pytest.approx(10, rel=0.01)
+
+
+@pytest.mark.parametrize("level", [0.2, 0.9])
+def test_speckle_grows_with_brightness(level):
+    image = np.full((300, 300, 3), level, np.float32)
+    drawn = changed(SpeckleNoise(0.3), image) - image
+    assert drawn.std() == pytest.approx(0.3 * level, rel=0.01)
+    assert changed(SpeckleNoise(0.3), np.zeros_like(image)).max() == 0
+
+
+@pytest.mark.parametrize("radius", [0.0, 0.7, 2.0])
+def test_correlated_noise_keeps_its_sigma_everywhere_and_is_shared_by_neighbours(radius):
+    stacked = np.stack([changed(CorrelatedNoise(20, radius), np.zeros((40, 60, 3), np.float32), n) for n in range(200)])
+    assert stacked.std() * 255 == pytest.approx(20, rel=0.02)
+    assert stacked[:, 0].std() * 255 == pytest.approx(20, rel=0.05), "the border is as noisy as the middle"
+    neighbours = np.corrcoef(stacked[:, :, 1:].ravel(), stacked[:, :, :-1].ravel())[0, 1]
+    # the autocorrelation of white noise under a Gaussian of this radius, sampled, at a distance of one pixel
+    expected = {0.0: 0.0, 0.7: np.exp(-1 / (4 * 0.7**2)), 2.0: np.exp(-1 / (4 * 2.0**2))}[radius]
+    assert neighbours == pytest.approx(expected, abs=0.03)
+    assert abs(np.corrcoef(stacked[..., 0].ravel(), stacked[..., 1].ravel())[0, 1]) < 0.02
+
+
+def test_clip_leaves_what_a_file_holds(photo):
+    image = photo.astype(np.float32) / 255
+    pipeline = compose([GaussianNoise(50), Clip()])
+    saved = apply(pipeline, image, draws_of_sample(0, 0))
+    levels = saved * 255
+    assert saved.min() == 0
+    assert saved.max() == 1
+    np.testing.assert_allclose(levels, np.round(levels), atol=1e-4)
+    np.testing.assert_array_equal(changed(Clip(), image), image)
+    with pytest.raises(ValueError, match="at least 2"):
+        Clip(1)
+
+
+@pytest.mark.parametrize("transform", [PoissonGaussianNoise, SpeckleNoise, CorrelatedNoise])
+def test_every_noise_is_a_function_of_its_draws_and_not_clipped(transform, photo):
+    image = photo.astype(np.float32) / 255
+    one, again, other = (changed(transform(), image, n) for n in (3, 3, 4))
+    np.testing.assert_array_equal(one, again)
+    assert not np.array_equal(one, other)
+    assert one.shape == image.shape
+    assert one.dtype == np.float32
+    assert one.max() > 1
+    with pytest.raises(ValueError, match="must be a number >= 0"):
+        transform((3, 1))

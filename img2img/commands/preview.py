@@ -1,0 +1,94 @@
+"""`img2img preview`: numbered pairs of the stream as a picture, without training: what the network will see."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from img2img.commands.arguments import find_config
+from img2img.errors import UserError
+
+if TYPE_CHECKING:
+    from img2img.data.pairs import Sample
+
+COLUMNS = 4
+
+
+def run(command: str, arguments: Sequence[str]) -> None:
+    """Draws the pairs.
+
+    Raises:
+        UserError: If the config does not exist or has no data of ours.
+    """
+    parser = argparse.ArgumentParser(
+        f"img2img {command}", description="Draw numbered (input, target) pairs of a config's training stream."
+    )
+    parser.add_argument("output", help="the picture to write, such as pairs.png")
+    parser.add_argument("--config", required=True, help="a YAML here or among the shipped ones")
+    parser.add_argument("--first", type=int, default=0, help="number of the first pair (default: 0)")
+    parser.add_argument("--n", type=int, default=16, help="how many pairs (default: 16)")
+    parser.add_argument("--seed_everything", type=int, default=0, help="seed of the stream, as in fit (default: 0)")
+    options, flags = parser.parse_known_args(arguments)
+    config = find_config(options.config)
+    other = [flag for flag in flags if flag.startswith("-") and not flag.startswith("--data.")]
+    if other or options.n < 1 or options.first < 0:
+        raise UserError(f"unknown option {other[0]}" if other else "--n must be at least 1 and --first at least 0")
+    sys.path.append(os.getcwd())  # classes of one's own, in a module beside the config
+    from img2img.imaging.files import Image, write_image
+
+    pairs = training_pairs(config, flags, options.seed_everything)
+    samples = [pairs[n] for n in range(options.first, options.first + options.n)]
+    write_image(Path(options.output), Image(draw_pairs(samples), None, {}))
+    print(f"Pairs {options.first} to {options.first + options.n - 1} of {config.name}: {options.output}")
+
+
+def training_pairs(config: Path, flags: Sequence[str], seed: int) -> Any:
+    """Returns the training stream of a config's data module.
+
+    Raises:
+        UserError: If the data are not CorruptedPairs.
+    """
+    from lightning.pytorch import LightningDataModule
+
+    from img2img.commands.lightning_cli import Parser
+    from img2img.data import CorruptedPairs
+
+    parser = Parser()
+    parser.add_lightning_class_args(LightningDataModule, "data", subclass_mode=True)
+    settings = yaml.safe_load(config.read_text(encoding="utf-8"))
+    parsed = parser.parse_args([f"--data={yaml.safe_dump(settings.get('data'), default_flow_style=True)}", *flags])
+    data = parser.instantiate(parsed).data
+    if not isinstance(data, CorruptedPairs):
+        raise UserError(f"preview shows the pairs of CorruptedPairs, not of {type(data).__name__}")
+    data.seed = seed if data.seed is None else data.seed
+    data.prepare_data()
+    data.setup("fit")
+    return data.training_pairs()
+
+
+def draw_pairs(samples: Sequence[Sample]) -> Any:
+    """Returns the picture, H×W×3 uint8: rows of pairs, each with its number and its image's name above."""
+    import numpy as np
+    from torchvision.utils import make_grid
+
+    from img2img.callbacks.grid import GAP, PAPER, write_line
+
+    cells = []
+    for sample in samples:
+        shown = [sample[key].permute(2, 0, 1).clamp(0, 1) for key in ("input", "target")]
+        channels = max(image.shape[0] for image in shown)
+        tiles = [image.expand(channels, -1, -1) for image in shown]
+        grid = make_grid(tiles, nrow=2, padding=GAP, pad_value=PAPER[0] / 255)
+        pixels = (grid * 255).round().byte().permute(1, 2, 0).numpy()
+        caption = f"{sample['n']}  {Path(sample['path']).stem}"
+        cells.append(np.concatenate([write_line([(0, caption)], pixels.shape[1]), pixels]))
+    blank = np.full_like(cells[0], PAPER[0])
+    cells += [blank] * (-len(cells) % COLUMNS)
+    rows = [np.concatenate(cells[i : i + COLUMNS], axis=1) for i in range(0, len(cells), COLUMNS)]
+    return np.concatenate(rows)

@@ -1,0 +1,75 @@
+"""The encoder-decoder in the classic sense: everything that reaches the output passes the bottleneck."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from img2img.networks.unet import ResidualBlock
+
+
+class BottleneckAutoencoder(nn.Module):
+    """A convolutional autoencoder without skips and without global residual.
+
+    Trained on corrupted inputs it is the denoising autoencoder of Vincent et al., "Stacked denoising autoencoders",
+    JMLR 2010, made convolutional: the encoder must keep what matters of the image in fewer numbers, the decoder draws
+    it anew. Beside `RestorationUNet`, which has the same blocks, it shows what skips give. Purely local, so that any
+    size goes in.
+
+    Args:
+        in_channels: Channels of the input: 3 for RGB, 1 for gray.
+        out_channels: Channels of the output; None for as many as the input has.
+        channels: Width of each level; each halves the size of the one before, the first has half the image's.
+        blocks: Residual blocks of each level of the encoder and of the decoder.
+        code_channels: Channels of the code, at the coarsest level.
+
+    Raises:
+        ValueError: If `channels` is empty.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        out_channels: int | None = None,
+        channels: Sequence[int] = (48, 96, 192),
+        blocks: int = 1,
+        code_channels: int = 32,
+    ) -> None:
+        super().__init__()
+        if not channels:
+            raise ValueError("channels must name the width of at least one level, such as [48, 96, 192]")
+        out_channels = in_channels if out_channels is None else out_channels
+        self.in_channels, self.stride = in_channels, 2 ** len(channels)
+        encoder: list[nn.Module] = []
+        for fine, coarse in pairwise((in_channels, *channels)):
+            encoder += [nn.Conv2d(fine, coarse, 4, stride=2, padding=1), nn.ReLU()]
+            encoder += [ResidualBlock(coarse, bias=True) for _ in range(blocks)]
+        self.encoder = nn.Sequential(*encoder, nn.Conv2d(channels[-1], code_channels, 1))
+        decoder: list[nn.Module] = [nn.Conv2d(code_channels, channels[-1], 1)]
+        widths = [*reversed(channels), channels[0]]
+        for coarse, fine in pairwise(widths):
+            decoder += [ResidualBlock(coarse, bias=True) for _ in range(blocks)]
+            decoder += [nn.ConvTranspose2d(coarse, fine, 4, stride=2, padding=1), nn.ReLU()]
+        self.decoder = nn.Sequential(*decoder, nn.Conv2d(channels[0], out_channels, 3, padding=1))
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Returns the code of N×C×H×W, N×code_channels×⌈H/stride⌉×⌈W/stride⌉."""
+        height, width = x.shape[-2:]
+        code: Tensor = self.encoder(F.pad(x, (0, -width % self.stride, 0, -height % self.stride), mode="replicate"))
+        return code
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Draws a batch anew from its code.
+
+        Args:
+            x: N×C×H×W, nominally in [0, 1], of any size from 1×1.
+
+        Returns:
+            N×C'×H×W, not clamped.
+        """
+        height, width = x.shape[-2:]
+        drawn: Tensor = self.decoder(self.encode(x))
+        return drawn[..., :height, :width]
