@@ -17,7 +17,7 @@ from img2img.shipped import shipped_configs
 # The first components of the flags: Lightning CLI's own and those of our callbacks.
 GROUPS = (
     *("config", "c", "help", "h", "print_config", "seed_everything", "trainer", "model", "data", "ckpt_path"),
-    *("weights_only", "verbose", "return_predictions", "optimizer", "lr_scheduler"),
+    *("weights_only", "verbose", "return_predictions"),
     *("average", "best", "last", "grid", "output"),
 )
 FOLDERS = ("data.val_dir", "data.test_dir", "data.predict_dir")
@@ -73,13 +73,7 @@ def _values(configs: Sequence[Path]) -> dict[str, str]:
     """Returns what the configs say of the options that are looked at here, under the flags' names."""
     found: dict[str, str] = {}
     for config in configs:
-        try:
-            tree = yaml.safe_load(config.read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
-            reason = " ".join(str(error).split())
-            raise UserError(f"{config} is not YAML: {reason}") from error
-        if not isinstance(tree, dict):
-            raise UserError(f"{config} holds no settings; a config has model:, data: and trainer:")
+        tree = read_config(config)
         for option in CHECKED:
             *groups, key = option.split(".")
             branch: Any = tree
@@ -89,6 +83,22 @@ def _values(configs: Sequence[Path]) -> dict[str, str]:
             if isinstance(branch, dict) and isinstance(branch.get(key), str):
                 found[option] = branch[key]
     return found
+
+
+def read_config(config: Path) -> dict[str, Any]:
+    """Returns a config's settings.
+
+    Raises:
+        UserError: If the file is not YAML, or holds no settings.
+    """
+    try:
+        tree = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{config} is not YAML: {reason}") from error
+    if not isinstance(tree, dict):
+        raise UserError(f"{config} holds no settings; a config has model:, data: and trainer:")
+    return tree
 
 
 def find_config(config: str) -> Path:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from img2img.commands.arguments import find_config
+from img2img.commands.arguments import find_config, read_config
 from img2img.errors import UserError
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ def training_pairs(config: Path, flags: Sequence[str], seed: int) -> Any:
 
     parser = Parser()
     parser.add_lightning_class_args(LightningDataModule, "data", subclass_mode=True)
-    settings = yaml.safe_load(config.read_text(encoding="utf-8"))
-    parsed = parser.parse_args([f"--data={yaml.safe_dump(settings.get('data'), default_flow_style=True)}", *flags])
+    settings = yaml.safe_dump(read_config(config).get("data"), default_flow_style=True)
+    parsed = parser.parse_args([f"--data={settings}", *flags])
     data = parser.instantiate(parsed).data
     if not isinstance(data, CorruptedPairs):
         raise UserError(f"preview shows the pairs of CorruptedPairs, not of {type(data).__name__}")

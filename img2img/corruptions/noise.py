@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 import cv2
@@ -22,8 +23,15 @@ class _FloatTransform(ImageOnlyTransform):
 
     unclipped = True
 
-    def __init__(self, p: float = 1.0) -> None:
+    def __init__(self, p: float = 1.0, **ranges: Range) -> None:
         super().__init__(p=p)
+        self._ranges = tuple(ranges)
+        for name, given in ranges.items():  # attributes, for albumentations shows a transform by its arguments' names
+            setattr(self, name, _bounds(name, given))
+
+    def get_params(self) -> dict[str, Any]:
+        """Draws a number from each range, for `corrupt`."""
+        return {name: float(self.random_generator.uniform(*getattr(self, name))) for name in self._ranges}
 
     def apply(self, img: NDArray[np.float32], **params: Any) -> NDArray[np.float32]:
         """Returns H×W×C float32, not clipped.
@@ -35,16 +43,13 @@ class _FloatTransform(ImageOnlyTransform):
             raise TypeError(f"{type(self).__name__} needs a float32 image in [0, 1], not {img.dtype}")
         return self.corrupt(img, **params)
 
+    @abstractmethod
     def corrupt(self, img: NDArray[np.float32], **params: Any) -> NDArray[np.float32]:
-        """Returns the corrupted image."""
-        raise NotImplementedError
+        """Returns the corrupted image, H×W×C float32."""
 
     def _normal(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
         normal: NDArray[np.float32] = self.random_generator.standard_normal(shape, dtype=np.float32)
         return normal
-
-    def _draw(self, bounds: tuple[float, float]) -> float:
-        return float(self.random_generator.uniform(*bounds))
 
 
 class GaussianNoise(_FloatTransform):
@@ -62,12 +67,7 @@ class GaussianNoise(_FloatTransform):
     """
 
     def __init__(self, sigma: Range = (0.0, 55.0), p: float = 1.0) -> None:
-        super().__init__(p=p)
-        self.sigma = _bounds("sigma", sigma)
-
-    def get_params(self) -> dict[str, Any]:
-        """Draws sigma, in 8-bit units."""
-        return {"sigma": self._draw(self.sigma)}
+        super().__init__(p, sigma=sigma)
 
     def corrupt(self, img: NDArray[np.float32], sigma: float = 0.0, **params: Any) -> NDArray[np.float32]:
         """Returns img + noise."""
@@ -77,7 +77,7 @@ class GaussianNoise(_FloatTransform):
         return noise
 
 
-class CorrelatedNoise(GaussianNoise):
+class CorrelatedNoise(_FloatTransform):
     """Adds Gaussian noise that neighbouring pixels share: white noise, blurred, scaled back to its sigma.
 
     The noise of demosaicked, denoised or enlarged photographs and of scanned film is of this kind, and networks trained
@@ -98,12 +98,7 @@ class CorrelatedNoise(GaussianNoise):
         radius: Range = (0.5, 2.0),
         p: float = 1.0,
     ) -> None:
-        super().__init__(sigma=sigma, p=p)
-        self.radius = _bounds("radius", radius)
-
-    def get_params(self) -> dict[str, Any]:
-        """Draws sigma, in 8-bit units, and the blur's radius, in pixels."""
-        return {"sigma": self._draw(self.sigma), "radius": self._draw(self.radius)}
+        super().__init__(p, sigma=sigma, radius=radius)
 
     def corrupt(
         self, img: NDArray[np.float32], sigma: float = 0.0, radius: float = 0.0, **params: Any
@@ -142,12 +137,7 @@ class PoissonGaussianNoise(_FloatTransform):
         read: Range = (0.0, 10.0),
         p: float = 1.0,
     ) -> None:
-        super().__init__(p=p)
-        self.gain, self.read = _bounds("gain", gain), _bounds("read", read)
-
-    def get_params(self) -> dict[str, Any]:
-        """Draws gain and read noise, in 8-bit units."""
-        return {"gain": self._draw(self.gain), "read": self._draw(self.read)}
+        super().__init__(p, gain=gain, read=read)
 
     def corrupt(
         self, img: NDArray[np.float32], gain: float = 0.0, read: float = 0.0, **params: Any
@@ -173,12 +163,7 @@ class SpeckleNoise(_FloatTransform):
     """
 
     def __init__(self, sigma: Range = (0.0, 0.4), p: float = 1.0) -> None:
-        super().__init__(p=p)
-        self.sigma = _bounds("sigma", sigma)
-
-    def get_params(self) -> dict[str, Any]:
-        """Draws sigma."""
-        return {"sigma": self._draw(self.sigma)}
+        super().__init__(p, sigma=sigma)
 
     def corrupt(self, img: NDArray[np.float32], sigma: float = 0.0, **params: Any) -> NDArray[np.float32]:
         """Returns img · (1 + noise)."""
