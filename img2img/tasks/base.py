@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
@@ -16,7 +17,9 @@ from img2img.tasks.schedule import warmup_cosine
 
 
 class Task(LightningModule):
-    """A network with what it takes to train it: AdamW, warm-up and cosine decay by step, channels-last memory.
+    """A network with what it takes to train it: AdamW, warm-up and cosine decay, channels-last memory.
+
+    The rate decays by step, or by time where `trainer.max_time` ends the run sooner.
 
     Args:
         network: Any module that maps N×C×H×W to N×C'×H×W.
@@ -90,7 +93,17 @@ class Task(LightningModule):
 
     def _lr_factor(self, step: int) -> float:
         total = self.trainer.estimated_stepping_batches
-        return warmup_cosine(step, self.warmup_steps, total, self.final_lr_share)
+        return warmup_cosine(step, self.warmup_steps, total, self.final_lr_share, self._time_share())
+
+    def _time_share(self) -> float:
+        """Returns how much of `trainer.max_time` has passed, so that a run of a given time ends its decay in time."""
+        timers = (callback for callback in self.trainer.callbacks if isinstance(callback, Timer))  # type: ignore[attr-defined]
+        timer = next(timers, None)
+        remaining = None if timer is None else timer.time_remaining()
+        if timer is None or remaining is None:
+            return 0.0
+        elapsed = timer.time_elapsed()
+        return elapsed / max(1e-9, elapsed + remaining)
 
     def on_train_start(self) -> None:
         """Lets the config's rates hold in a resumed run, over those that the checkpoint has restored."""

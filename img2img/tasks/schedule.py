@@ -5,21 +5,24 @@ from __future__ import annotations
 import math
 
 
-def warmup_cosine(step: int, warmup_steps: int, total_steps: float, final_share: float) -> float:
+def warmup_cosine(
+    step: int, warmup_steps: int, total_steps: float, final_share: float, time_share: float = 0.0
+) -> float:
     """Returns the factor on the learning rate at a step: linear warm-up, then a half cosine (SGDR, Loshchilov 2017).
 
     Args:
         step: Optimizer steps taken so far.
         warmup_steps: Length of the warm-up.
-        total_steps: Length of the run, infinite if unknown; the rate then stays at its peak.
+        total_steps: Length of the run, infinite if no number of steps limits it.
         final_share: The factor at the end.
+        time_share: Share of the run's time limit that has passed, 0 without a limit. Whichever limit is nearer decides;
+            without any the rate stays at its peak.
 
     Returns:
         A factor in (0, 1].
     """
     if step < warmup_steps:
         return (step + 1) / (warmup_steps + 1)
-    if math.isinf(total_steps):
-        return 1.0
-    progress = min(1.0, (step - warmup_steps) / max(1.0, total_steps - warmup_steps))
+    steps_share = 0.0 if math.isinf(total_steps) else (step - warmup_steps) / max(1.0, total_steps - warmup_steps)
+    progress = min(1.0, max(steps_share, time_share))
     return final_share + (1 - final_share) * 0.5 * (1 + math.cos(math.pi * progress))

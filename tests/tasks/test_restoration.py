@@ -40,6 +40,8 @@ def test_schedule_warms_up_and_decays():
     assert all(a > b for a, b in pairwise(rates[10:]))
     assert rates[100] == pytest.approx(0.01)
     assert warmup_cosine(10**6, 10, math.inf, 0.01) == 1
+    assert warmup_cosine(10**6, 10, math.inf, 0.01, time_share=0.5) == pytest.approx(0.505)
+    assert warmup_cosine(100, 10, 1000, 0.01, time_share=1.1) == pytest.approx(0.01)
 
 
 @pytest.mark.parametrize("network_channels", [1, 3])
