@@ -48,12 +48,28 @@ def photo() -> np.ndarray:
 
 
 @pytest.fixture
-def program(photos: Path) -> Callable[..., None]:
+def data_flags(photos: Path, tmp_path: Path) -> Callable[[str], list[str]]:
+    """Flags that let a config run on the small photographs: as pairs with JPEG copies where it wants two folders."""
+
+    def flags(config: str) -> list[str]:
+        if Path(config).name != "pairs.yaml":
+            return [f"--data.root={photos}"]
+        for source in photos.rglob("*.png"):
+            copy = tmp_path / "jpeg" / source.relative_to(photos).with_suffix(".jpg")
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            Image.open(source).save(copy, quality=20)
+        return [f"--data.input_root={tmp_path / 'jpeg'}", f"--data.target_root={photos}"]
+
+    return flags
+
+
+@pytest.fixture
+def program(data_flags: Callable[[str], list[str]]) -> Callable[..., None]:
     """Runs `img2img COMMAND …` in this process on the small photographs with a tiny network."""
     from img2img.cli import main
 
     def run(command: str, *flags: str, config: str = "denoise.yaml") -> None:
-        main([command, "--config", config, *TINY, f"--data.root={photos}", *flags])
+        main([command, "--config", config, *TINY, *data_flags(config), *flags])
 
     return run
 

@@ -180,6 +180,7 @@ def credits_text() -> str:
         "Written by `prepare.py`. Every photograph was made smaller and cropped; nothing else was changed.",
         "The licence of img2img does not cover these pictures: each photograph, and the crops made from it,",
         "stays under the licence in its row. Thank you to everyone who took one.",
+        "As JPEG of low quality, the same crops are in `../starter_jpeg`, each under the same licence.",
         "",
         "| Files | Title | Author | Licence | From | Changes |",
         "|---|---|---|---|---|---|",

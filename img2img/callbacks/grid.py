@@ -17,11 +17,11 @@ from torchvision.utils import make_grid
 
 from img2img.callbacks.checkpoints import run_folder
 from img2img.tasks.gather import gather
-from img2img.tasks.restoration import as_8_bit, psnr
 
 GAP = 6  # pixels between images
 CAPTION = 40  # height of a caption, pixels
 INK, PAPER = (30, 30, 30), (250, 250, 250)
+HOLE = (0.80, 0.25, 0.55)  # a red-violet that photographs hardly have
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Row:
     """One image of the grid, each tensor C×H×W."""
 
     n: int
-    title: str
+    caption: str
     input: Tensor
     output: Tensor
     target: Tensor
@@ -39,8 +39,8 @@ class ReconstructionGrid(Callback):
     """Draws input | output | target | error of the same validation images at every validation.
 
     The grid goes to TensorBoard as one image a step and, as `grid.png`, beside the checkpoints. Captions give the
-    PSNR before and after. The error map is |output - target| on a fixed scale, so that pictures of different steps
-    can be compared.
+    task's first metric before and after; holes that the network is told of are drawn in red-violet. The error map is
+    |output - target| on a fixed scale, so that pictures of different steps can be compared.
 
     Args:
         images: Rows of the grid: validation items, evenly spread over images and corruptions.
@@ -74,13 +74,15 @@ class ReconstructionGrid(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keeps the chosen images; here, for averaged weights are swapped out again before the epoch's end."""
-        if not isinstance(outputs, Tensor) or trainer.sanity_checking or trainer.state.fn != "fit":
+        if not isinstance(outputs, dict) or trainer.sanity_checking or trainer.state.fn != "fit":
             return
+        sees_mask = getattr(pl_module, "needs_mask", False)
         for i, n in enumerate(batch["n"].tolist()):
             if n in self._chosen and batch["counted"][i]:
-                images = (self._crop(t[i]) for t in (batch["input"], outputs, batch["target"]))
-                title = f"{Path(batch['path'][i]).name} · {batch['corruption'][i]}"
-                self._rows.append(Row(n, title, *images))
+                seen = mark_hole(batch["input"][i], batch["mask"][i]) if sees_mask else batch["input"][i]
+                images = (self._crop(image) for image in (seen, outputs["output"][i], batch["target"][i]))
+                caption = f"{outputs['captions'][i]}   {Path(batch['path'][i]).name} · {batch['corruption'][i]}"
+                self._rows.append(Row(n, caption, *images))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draws the grid and writes it, on rank zero."""
@@ -119,9 +121,14 @@ def _draw_row(row: Row, error_scale: float) -> NDArray[np.uint8]:
     tiles = torch.stack([image.expand(channels, -1, -1) for image in shown])
     grid = make_grid(tiles, nrow=len(tiles), padding=GAP, pad_value=PAPER[0] / 255)
     pixels = (grid * 255).round().byte().permute(1, 2, 0).numpy()
-    before, after = (psnr(as_8_bit(image), row.target) for image in (row.input, row.output))
-    caption = f"{before:.2f} to {after:.2f} dB   {row.title}"
-    return np.concatenate([write_line([(0, caption)], pixels.shape[1]), pixels])
+    return np.concatenate([write_line([(0, row.caption)], pixels.shape[1]), pixels])
+
+
+def mark_hole(image: Tensor, mask: Tensor) -> Tensor:
+    """Returns C×H×W with the hole of a 1×H×W mask in red-violet (3×H×W then), or as it is where nothing is missing."""
+    if not mask.any():
+        return image
+    return torch.where(mask.bool(), image.new_tensor(HOLE).view(3, 1, 1), image)
 
 
 def write_line(texts: list[tuple[int, str]], width: int) -> NDArray[np.uint8]:

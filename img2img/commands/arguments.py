@@ -12,7 +12,7 @@ import yaml
 
 from img2img.commands.runs import RUNS, newest_checkpoint, run_name
 from img2img.errors import UserError
-from img2img.shipped import shipped_configs
+from img2img.shipped import shipped_configs, shipped_folder
 
 # The first components of the flags: Lightning CLI's own and those of our callbacks.
 GROUPS = (
@@ -21,7 +21,8 @@ GROUPS = (
     *("average", "best", "last", "grid", "output"),
 )
 FOLDERS = ("data.val_dir", "data.test_dir", "data.predict_dir")
-CHECKED = (*FOLDERS, "data.root", "trainer.default_root_dir", "ckpt_path", "model.weights")
+ROOTS = ("data.root", "data.input_root", "data.target_root")  # folders, or sets that came with the program
+CHECKED = (*FOLDERS, *ROOTS, "trainer.default_root_dir", "ckpt_path", "model.weights")
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,15 @@ def check(command: str, argv: Sequence[str]) -> Arguments:
     for option in FOLDERS:
         if option in values and not Path(values[option]).expanduser().exists():
             raise UserError(f"--{option} {values[option]} does not exist")
-    root_flag = values.get("data.root")
-    if root_flag is not None and root_flag != "starter" and not Path(root_flag).expanduser().is_dir():
-        raise UserError(f"--data.root {root_flag} does not exist; give a folder of photographs")
+    for option in ROOTS:
+        root = values.get(option)
+        if root is not None and not Path(root).expanduser().is_dir() and shipped_folder(root) is None:
+            raise UserError(f"--{option} {root} does not exist; give a folder of photographs")
     name = run_name(configs[0] if configs else None)
-    root = Path(values.get("trainer.default_root_dir", RUNS)).expanduser()
-    checkpoint = None if asks_only else _find_checkpoint(command, values, root, name)
+    runs = Path(values.get("trainer.default_root_dir", RUNS)).expanduser()
+    checkpoint = None if asks_only else _find_checkpoint(command, values, runs, name)
     resumed = checkpoint.parent if command == "fit" and checkpoint and values["ckpt_path"] in ("last", "best") else None
-    return Arguments(_rewrite(pairs, configs, checkpoint), name, root, resumed)
+    return Arguments(_rewrite(pairs, configs, checkpoint), name, runs, resumed)
 
 
 def _values(configs: Sequence[Path]) -> dict[str, str]:
@@ -175,5 +177,7 @@ def _rewrite(pairs: Sequence[tuple[str, str | None]], configs: Sequence[Path], c
             value = str(next(found))
         elif option == "ckpt_path":
             continue
+        elif option == "data.predict_mask" and value is not None and value.startswith("#"):
+            value = f'"{value}"'  # a colour, which YAML would take for a comment
         argv.append(f"--{option}" if value is None else f"--{option}={value}")
     return argv if checkpoint is None else [*argv, f"--ckpt_path={checkpoint}"]

@@ -34,11 +34,11 @@ from img2img.callbacks import (
 from img2img.callbacks.checkpoints import run_folder
 from img2img.commands.arguments import Arguments
 from img2img.commands.messages import essence
-from img2img.commands.restore import check_folders
+from img2img.commands.restore import check_folders, check_mask
 from img2img.commands.runs import claim_run
 from img2img.commands.trainer import Trainer
 from img2img.errors import UserError
-from img2img.tasks import Task
+from img2img.tasks import Restoration, Task
 from img2img.tasks.checkpoint import check_weights
 
 TRAINER_DEFAULTS = {
@@ -141,6 +141,7 @@ class CLI(LightningCLI):
             raise UserError("predict needs --data.predict_dir, the folder of the images to restore")
         if self.subcommand == "predict" and hasattr(self.datamodule, "predict_dir"):
             check_folders(Path(self.datamodule.predict_dir).expanduser(), Path(self._get(self.config, "output").folder))
+            check_mask(self.model, getattr(self.datamodule, "predict_mask", None), "--data.predict_mask")
         checkpoint = self._get(self.config, "ckpt_path")
         if checkpoint is not None:
             check_weights(Path(checkpoint), self.model)
@@ -187,10 +188,9 @@ class CLI(LightningCLI):
         """Says in the last line where everything is."""
         if self.run_folder is None or not self.trainer.is_global_zero:
             return
-        metrics = self.trainer.callback_metrics
-        score = ""
-        if "val/psnr" in metrics and "val/psnr_input" in metrics:
-            score = f"val PSNR {metrics['val/psnr_input']:.2f} to {metrics['val/psnr']:.2f} dB; "
+        means = {name.removeprefix("val/"): float(value) for name, value in self.trainer.callback_metrics.items()}
+        caption = self.model.headline.caption(means) if isinstance(self.model, Restoration) else ""
+        score = f"val {caption}; " if caption else ""
         folder = self.run_folder
         files = (("checkpoint", "best.ckpt"), ("last", "last.ckpt"), ("grid", "grid.png"))
         there = [f"{what} {folder / name}" for what, name in files if (folder / name).exists()]

@@ -15,7 +15,9 @@ from img2img.commands.arguments import find_config, read_config
 from img2img.errors import UserError
 
 if TYPE_CHECKING:
+    from img2img.data import PairedData
     from img2img.data.pairs import Sample
+    from img2img.tasks import Task
 
 COLUMNS = 4
 
@@ -42,46 +44,61 @@ def run(command: str, arguments: Sequence[str]) -> None:
     sys.path.append(os.getcwd())  # classes of one's own, in a module beside the config
     from img2img.imaging.files import Image, write_image
 
-    pairs = training_pairs(config, flags, options.seed_everything)
+    task, data = task_and_data(config, flags, options.seed_everything)
+    data.prepare_data()
+    data.setup("fit")
+    pairs = data.training_pairs()
     samples = [pairs[n] for n in range(options.first, options.first + options.n)]
-    write_image(Path(options.output), Image(draw_pairs(samples), None, {}))
+    write_image(Path(options.output), Image(draw_pairs(samples, getattr(task, "needs_mask", False)), None, {}))
     print(f"Pairs {options.first} to {options.first + options.n - 1} of {config.name}: {options.output}")
 
 
-def training_pairs(config: Path, flags: Sequence[str], seed: int) -> Any:
-    """Returns the training stream of a config's data module.
+def task_and_data(config: Path, flags: Sequence[str], seed: int) -> tuple[Task, PairedData]:
+    """Returns the task and the data module of a config.
 
     Raises:
-        UserError: If the data are not CorruptedPairs.
+        UserError: If the data are no stream of pairs, or a value is wrong.
     """
     from lightning.pytorch import LightningDataModule
 
-    from img2img.commands.lightning_cli import Parser
-    from img2img.data import CorruptedPairs
+    from img2img.commands.lightning_cli import NAMED_IN_YAML, Parser
+    from img2img.commands.messages import essence
+    from img2img.data import PairedData
+    from img2img.tasks import Task
 
     parser = Parser()
+    parser.add_lightning_class_args(Task, "model", subclass_mode=True)
     parser.add_lightning_class_args(LightningDataModule, "data", subclass_mode=True)
-    settings = yaml.safe_dump(read_config(config).get("data"), default_flow_style=True)
-    parsed = parser.parse_args([f"--data={settings}", *flags])
-    data = parser.instantiate(parsed).data
-    if not isinstance(data, CorruptedPairs):
-        raise UserError(f"preview shows the pairs of CorruptedPairs, not of {type(data).__name__}")
+    settings = read_config(config)
+    parts = [f"--{part}={yaml.safe_dump(settings.get(part), default_flow_style=True)}" for part in ("model", "data")]
+    parsed = parser.parse_args([*parts, *flags])
+    try:
+        built = parser.instantiate(parsed)
+    except (ValueError, TypeError) as error:
+        raise UserError(essence(str(error), NAMED_IN_YAML)) from error
+    data = built.data
+    if not isinstance(data, PairedData):
+        raise UserError(f"preview shows the pairs of CorruptedPairs or FolderPairs, not of {type(data).__name__}")
     data.seed = seed if data.seed is None else data.seed
-    data.prepare_data()
-    data.setup("fit")
-    return data.training_pairs()
+    return built.model, data
 
 
-def draw_pairs(samples: Sequence[Sample]) -> Any:
-    """Returns the picture, H×W×3 uint8: rows of pairs, each with its number and its image's name above."""
+def draw_pairs(samples: Sequence[Sample], sees_mask: bool) -> Any:
+    """Returns the picture, H×W×3 uint8: rows of pairs, each with its number and its image's name above.
+
+    Args:
+        samples: The pairs.
+        sees_mask: Whether the network is told where holes are; they are drawn in red-violet then.
+    """
     import numpy as np
     from torchvision.utils import make_grid
 
-    from img2img.callbacks.grid import GAP, PAPER, write_line
+    from img2img.callbacks.grid import GAP, PAPER, mark_hole, write_line
 
     cells = []
     for sample in samples:
-        shown = [sample[key].permute(2, 0, 1).clamp(0, 1) for key in ("input", "target")]
+        seen, target, mask = (sample[key].permute(2, 0, 1) for key in ("input", "target", "mask"))
+        shown = [image.clamp(0, 1) for image in (mark_hole(seen, mask) if sees_mask else seen, target)]
         channels = max(image.shape[0] for image in shown)
         tiles = [image.expand(channels, -1, -1) for image in shown]
         grid = make_grid(tiles, nrow=2, padding=GAP, pad_value=PAPER[0] / 255)

@@ -26,6 +26,9 @@ def run(command: str, arguments: Sequence[str]) -> None:
     parser.add_argument("input", help="folder (searched recursively) or image")
     parser.add_argument("output", help="folder, which gets the same tree and names, or image")
     parser.add_argument("--model", required=True, help="checkpoint, such as runs/denoise/0/best.ckpt")
+    parser.add_argument(
+        "--mask", help="what to fill: a folder of masks (white = hole) or one mask, alpha, or a colour such as #ff00ff"
+    )
     parser.add_argument("--accelerator", default="auto", help="cpu, gpu, auto … as in Lightning (default: auto)")
     parser.add_argument("--devices", default="auto", help="how many devices share the images (default: auto)")
     parser.add_argument("--precision", default="auto", help="auto, or Lightning's names, such as 32-true")
@@ -59,10 +62,24 @@ def check_folders(source: Path, destination: Path) -> None:
         raise UserError(f"{destination} is the input itself; choose another output")
 
 
+def check_mask(task: Task, mask: str | Path | None, option: str) -> None:
+    """Refuses a model that fills holes without knowing where they are, and a mask that nobody would look at.
+
+    Raises:
+        UserError: If so.
+    """
+    needed = getattr(task, "needs_mask", False)
+    if needed and mask is None:
+        raise UserError(f"this model fills holes: say where with {option}, a folder of masks, alpha or a colour")
+    if mask is not None and not needed:
+        raise UserError(f"this model restores whole images and looks at no mask; leave out {option}")
+
+
 def restore(
     input: str | Path,
     output: str | Path,
     model: str | Path | Task,
+    mask: str | Path | None = None,
     accelerator: str = "auto",
     devices: int | str = "auto",
     precision: Any = "auto",
@@ -75,6 +92,8 @@ def restore(
         input: Folder, searched recursively, or image.
         output: Folder, or image if the input is one.
         model: Checkpoint, or a task from `img2img.load`.
+        mask: For models that fill holes, where these are: a folder of masks with the images' relative paths, or the
+            mask of the one image (white is the hole); `alpha`, for what is not opaque; or a colour, `#rrggbb`.
         accelerator: Lightning's accelerator.
         devices: How many devices share the images.
         precision: `auto` or one of Lightning's.
@@ -82,7 +101,7 @@ def restore(
         num_workers: Processes that read ahead; with any, a script needs the guard `if __name__ == "__main__":`.
 
     Raises:
-        UserError: If the input does not exist or the output lies in it.
+        UserError: If the input does not exist, the output lies in it, or a mask is missing or has no use.
         CheckpointError: If the model is no such checkpoint.
         SystemExit: With code 1 if some file was not restored; its reason is printed.
     """
@@ -94,6 +113,8 @@ def restore(
     from img2img.tasks.recipe import load
 
     task = load(model, trust) if isinstance(model, str | Path) else model
+    check_mask(task, mask, "--mask")
+    images = ImageFolder(str(source), num_workers, None if mask is None else str(mask))
     one_file = source.is_file() and destination.suffix.lower() in SUFFIXES and not destination.is_dir()
     writer = ImageWriter(str(destination), str(destination) if one_file else None)
     trainer = Trainer(
@@ -105,5 +126,5 @@ def restore(
         enable_model_summary=False,
         callbacks=[writer, Progress()],
     )
-    trainer.predict(task, datamodule=ImageFolder(str(source), num_workers), return_predictions=False)
+    trainer.predict(task, datamodule=images, return_predictions=False)
     writer.conclude(trainer.is_global_zero)

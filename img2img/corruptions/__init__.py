@@ -1,5 +1,20 @@
 """Albumentations transforms that make a clean image worse; they know nothing of torch."""
 
+from img2img.corruptions.drawn_masks import Scratches, Strokes, TextMask
+from img2img.corruptions.masks import BlindSpots, RandomPixels
 from img2img.corruptions.noise import Clip, CorrelatedNoise, GaussianNoise, PoissonGaussianNoise, SpeckleNoise
+from img2img.corruptions.photographs import Fading
 
-__all__ = ["Clip", "CorrelatedNoise", "GaussianNoise", "PoissonGaussianNoise", "SpeckleNoise"]
+__all__ = [
+    "BlindSpots",
+    "Clip",
+    "CorrelatedNoise",
+    "Fading",
+    "GaussianNoise",
+    "PoissonGaussianNoise",
+    "RandomPixels",
+    "Scratches",
+    "SpeckleNoise",
+    "Strokes",
+    "TextMask",
+]

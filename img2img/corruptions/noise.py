@@ -2,57 +2,24 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from typing import Any
 
 import cv2
 import numpy as np
-from albumentations import ImageOnlyTransform
 from numpy.typing import NDArray
 
-Range = float | tuple[float, float]
-"""A number, or a range from which one is drawn uniformly, anew for each image."""
+from img2img.corruptions.base import FloatTransform, Range
 
 
-class _FloatTransform(ImageOnlyTransform):
-    """What all share: float32 in, float32 out, values that may leave [0, 1].
-
-    Place them last: most albumentations transforms clip to [0, 1]. `p` is 1, unlike in albumentations, where forgetting
-    it leaves half the images clean.
-    """
-
-    unclipped = True
-
-    def __init__(self, p: float = 1.0, **ranges: Range) -> None:
-        super().__init__(p=p)
-        self._ranges = tuple(ranges)
-        for name, given in ranges.items():  # attributes, for albumentations shows a transform by its arguments' names
-            setattr(self, name, _bounds(name, given))
-
-    def get_params(self) -> dict[str, Any]:
-        """Draws a number from each range, for `corrupt`."""
-        return {name: float(self.random_generator.uniform(*getattr(self, name))) for name in self._ranges}
-
-    def apply(self, img: NDArray[np.float32], **params: Any) -> NDArray[np.float32]:
-        """Returns H×W×C float32, not clipped.
-
-        Raises:
-            TypeError: If the image is not float32, whose integer types could not hold unclipped noise.
-        """
-        if img.dtype != np.float32:
-            raise TypeError(f"{type(self).__name__} needs a float32 image in [0, 1], not {img.dtype}")
-        return self.corrupt(img, **params)
-
-    @abstractmethod
-    def corrupt(self, img: NDArray[np.float32], **params: Any) -> NDArray[np.float32]:
-        """Returns the corrupted image, H×W×C float32."""
+class _Noise(FloatTransform):
+    """A `FloatTransform` that draws normal noise."""
 
     def _normal(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
         normal: NDArray[np.float32] = self.random_generator.standard_normal(shape, dtype=np.float32)
         return normal
 
 
-class GaussianNoise(_FloatTransform):
+class GaussianNoise(_Noise):
     """Adds white Gaussian noise and does **not** clip, as the denoising benchmarks do.
 
     `albumentations.GaussNoise` clips to [0, 1], which shifts the mean of dark and bright regions: another task than
@@ -61,23 +28,37 @@ class GaussianNoise(_FloatTransform):
     Args:
         sigma: Standard deviation in 8-bit units (25 means 25/255), or a range.
         p: Probability of applying it.
+        map_size: If given, sigma varies smoothly over the image (Zhang et al., "FFDNet", IEEE TIP 2018, test such
+            spatially variant noise): map_size × map_size sigmas are drawn from the range and enlarged to the image.
 
     Raises:
-        ValueError: If sigma is negative or its range is reversed.
+        ValueError: If sigma is negative, its range is reversed or map_size is less than 1.
     """
 
-    def __init__(self, sigma: Range = (0.0, 55.0), p: float = 1.0) -> None:
+    def __init__(self, sigma: Range = (0.0, 55.0), p: float = 1.0, map_size: int | None = None) -> None:
         super().__init__(p, sigma=sigma)
+        if map_size is not None and map_size < 1:
+            raise ValueError(f"map_size must be at least 1, or None for one sigma everywhere, not {map_size}")
+        self.map_size = map_size
 
     def corrupt(self, img: NDArray[np.float32], sigma: float = 0.0, **params: Any) -> NDArray[np.float32]:
         """Returns img + noise."""
+        scale = np.float32(sigma / 255) if self.map_size is None else self._sigma_map(img, self.map_size) / 255
         noise = self._normal(img.shape)
-        noise *= np.float32(sigma / 255)
+        noise *= scale
         noise += img
         return noise
 
+    def _sigma_map(self, img: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+        low, high = self.sigma
+        coarse = self.random_generator.uniform(low, high, (size, size)).astype(np.float32)
+        smooth = cv2.resize(coarse, img.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+        # A cubic overshoots, and sigma must neither leave its range nor become negative.
+        sigmas: NDArray[np.float32] = np.clip(smooth, low, high)
+        return sigmas[..., None] if img.ndim == 3 else sigmas
 
-class CorrelatedNoise(_FloatTransform):
+
+class CorrelatedNoise(_Noise):
     """Adds Gaussian noise that neighbouring pixels share: white noise, blurred, scaled back to its sigma.
 
     The noise of demosaicked, denoised or enlarged photographs and of scanned film is of this kind, and networks trained
@@ -116,7 +97,7 @@ class CorrelatedNoise(_FloatTransform):
         return result
 
 
-class PoissonGaussianNoise(_FloatTransform):
+class PoissonGaussianNoise(_Noise):
     """A camera's noise: photons counted (shot noise) and read out (Gaussian), variance = gain·x + read².
 
     Foi et al., "Practical Poissonian-Gaussian noise modeling", IEEE TIP 2008; x is taken as proportional to light, as
@@ -151,7 +132,7 @@ class PoissonGaussianNoise(_FloatTransform):
         return result
 
 
-class SpeckleNoise(_FloatTransform):
+class SpeckleNoise(_Noise):
     """Multiplies by 1 + noise, as in ultrasound and radar: x + x·n with n Gaussian (MATLAB's `imnoise`, "speckle").
 
     Args:
@@ -171,7 +152,7 @@ class SpeckleNoise(_FloatTransform):
         return result
 
 
-class Clip(_FloatTransform):
+class Clip(FloatTransform):
     """Clips to [0, 1] and rounds to the levels of a file: what is left of noise in a photograph that was saved.
 
     After an unclipped noise it makes the clipped variant of it.
@@ -183,6 +164,8 @@ class Clip(_FloatTransform):
     Raises:
         ValueError: If there are fewer than two levels.
     """
+
+    unclipped = False
 
     def __init__(self, levels: int | None = 256, p: float = 1.0) -> None:
         super().__init__(p=p)
@@ -198,10 +181,3 @@ class Clip(_FloatTransform):
         steps = np.float32(self.levels - 1)
         rounded: NDArray[np.float32] = np.divide(np.round(clipped * steps), steps, dtype=np.float32)
         return rounded
-
-
-def _bounds(name: str, given: Range) -> tuple[float, float]:
-    low, high = (given, given) if isinstance(given, int | float) else given
-    if not 0 <= low <= high:
-        raise ValueError(f"{name} must be a number >= 0 or a range [low, high] with low <= high, not {given}")
-    return float(low), float(high)

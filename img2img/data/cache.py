@@ -5,16 +5,17 @@ A crop of a 12-megapixel photograph then costs the pages it touches, not the dec
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import platformdirs
@@ -31,6 +32,16 @@ _SHOW_PROGRESS_FROM = 50  # files
 def cache_folder() -> Path:
     """Returns the cache's folder: `$IMG2IMG_CACHE`, or the place where this operating system keeps caches."""
     return Path(os.environ.get("IMG2IMG_CACHE") or platformdirs.user_cache_dir("img2img")) / "decoded"
+
+
+class Finish(Protocol):
+    """What is done to decoded pixels before they are stored; used by several threads at once."""
+
+    def key(self, path: Path) -> str:
+        """Returns all that the result depends on beside the file itself: another key, another stored file."""
+
+    def __call__(self, path: Path, pixels: NDArray[Any]) -> NDArray[Any]:
+        """Returns what to store for an image, H×W×C, of its decoded pixels."""
 
 
 class DecodedCache:
@@ -50,22 +61,38 @@ class DecodedCache:
         self.channels = channels
         self.limit = int(limit_gb * 1e9)
         self.folder = cache_folder() if folder is None else folder
+        self.finish: Finish | None = None
 
-    def prepare(self, paths: Sequence[Path]) -> None:
+    def finished_by(self, finish: Finish) -> DecodedCache:
+        """Returns a cache in the same folder and limit whose images are finished so before they are stored."""
+        other = copy.copy(self)
+        other.finish = finish
+        return other
+
+    def prepare(self, paths: Sequence[Path], keep: Collection[str] = ()) -> None:
         """Decodes what the cache lacks; run once, with all the images of a run, before others read.
 
-        A file that cannot be decoded is remembered with its reason, see `problem`.
+        A file that cannot be decoded is remembered with its reason, see `problem`. Where a run has several caches,
+        see `prepare_all`.
+
+        Args:
+            paths: The images.
+            keep: Keys of further stored images that must not make room for these.
         """
         if self.limit <= 0:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        room = _Room(self.folder, self.limit, keep={self._key(path) for path in paths})
+        room = _Room(self.folder, self.limit, keep={*keep, *self.keys(paths)})
         missing = [path for path in paths if self._is_missing(path, room)]
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
             decoded = pool.map(lambda path: self._decode_and_store(path, room), missing)
             hidden = len(missing) < _SHOW_PROGRESS_FROM
             for _ in tqdm(decoded, "Decoding", len(missing), disable=hidden):
                 pass
+
+    def keys(self, paths: Sequence[Path]) -> set[str]:
+        """Returns the keys under which images are stored."""
+        return {self._key(path) for path in paths}
 
     def problem(self, path: Path) -> str | None:
         """Returns why an image cannot be decoded, or None if it can; decodes it where the cache does not know."""
@@ -80,7 +107,7 @@ class DecodedCache:
         return None
 
     def open(self, path: Path) -> NDArray[Any]:
-        """Returns an image as H×W×C, uint8, uint16 or float32; do not write to it.
+        """Returns an image as H×W×C, uint8, uint16 or float32 (or as it was finished); do not write to it.
 
         Raises:
             UnreadableImage: If it cannot be decoded.
@@ -88,7 +115,7 @@ class DecodedCache:
         try:
             return _open_map(self._file(path, ".npy"))
         except FileNotFoundError:  # switched off, too large for the cache, or the source changed during the run
-            return self._decode(path)
+            return self._finished(path)
 
     def _is_missing(self, path: Path, room: _Room) -> bool:
         stored, large = self._file(path, ".npy"), self._file(path, ".large")
@@ -102,10 +129,14 @@ class DecodedCache:
     def _decode(self, path: Path) -> NDArray[Any]:
         return to_channels(read_image(path).pixels, self.channels)
 
+    def _finished(self, path: Path) -> NDArray[Any]:
+        pixels = self._decode(path)
+        return pixels if self.finish is None else self.finish(path, pixels)
+
     def _decode_and_store(self, path: Path, room: _Room) -> None:
         """Stores the pixels, or the reason why there are none."""
         try:
-            pixels = np.ascontiguousarray(self._decode(path))
+            pixels = np.ascontiguousarray(self._finished(path))
         except UnreadableImage as error:
             if not isinstance(error.__cause__, OSError):  # a permission may be given, a disk come back
                 self._file(path, ".bad").write_text(str(error), encoding="utf-8")
@@ -129,10 +160,19 @@ class DecodedCache:
         except OSError:  # it vanished, or is a broken link: nothing stored is its
             return "absent"
         identity = f"{_FORMAT}|{self.channels}|{os.path.abspath(path)}|{stat.st_size}|{stat.st_mtime_ns}"
+        if self.finish is not None:
+            identity += f"|{self.finish.key(path)}"
         return hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()
 
     def _file(self, path: Path, suffix: str) -> Path:
         return self.folder / (self._key(path) + suffix)
+
+
+def prepare_all(requests: Sequence[tuple[DecodedCache, Sequence[Path]]]) -> None:
+    """Prepares several caches that share a folder, so that none makes room at another's cost."""
+    keep = {key for cache, paths in requests for key in cache.keys(paths)}
+    for cache, paths in requests:
+        cache.prepare(paths, keep)
 
 
 class _Room:

@@ -32,8 +32,12 @@ class Source:
         return path.relative_to(self.root).as_posix()
 
 
-def resolve_root(root: str) -> Path:
+def resolve_root(root: str, option: str = "--data.root") -> Path:
     """Returns the folder that `root` means: a folder of the user's, or the shipped set of that name.
+
+    Args:
+        root: A path, or `starter` or `starter_jpeg`.
+        option: Where it was given, for the message.
 
     Raises:
         FileNotFoundError: If there is neither.
@@ -41,13 +45,13 @@ def resolve_root(root: str) -> Path:
     folder = Path(root).expanduser()
     if folder.is_dir():
         return folder
-    shipped = shipped_folder(root) if folder.name == root else None
+    shipped = shipped_folder(root) if root.startswith("starter") else None
     if shipped is not None and shipped.is_dir():
         return shipped
-    raise FileNotFoundError(f"the image folder {root} does not exist; give --data.root a folder of photographs")
+    raise FileNotFoundError(f"the image folder {root} does not exist; give {option} a folder of photographs")
 
 
-def find_split(root: Path, split: Split, seed: int, share: float) -> Source:
+def find_split(root: Path, split: Split, seed: int, share: float, advice: str = "") -> Source:
     """Finds the images of one split.
 
     A root with a `train` folder is taken as it is divided (`test` falls back to `val`); any other root is divided
@@ -59,6 +63,7 @@ def find_split(root: Path, split: Split, seed: int, share: float) -> Source:
         split: Which part of it.
         seed: Seed of the division.
         share: Share of the images for val, and for test; at least one image each.
+        advice: What else could be done where images lack, for the messages.
 
     Returns:
         The images of the split, never empty.
@@ -71,13 +76,13 @@ def find_split(root: Path, split: Split, seed: int, share: float) -> Source:
         if split == "test" and not folder.is_dir():
             folder = root / "val"
         if not folder.is_dir():
-            raise FileNotFoundError(f"{root} has a folder train/ but no {folder.name}/; add one, or set --data.val_dir")
+            raise FileNotFoundError(f"{root} has a folder train/ but no {folder.name}/; add one{advice}")
         return whole_folder(folder)
     everything = whole_folder(root)
     if len(everything.paths) < MIN_IMAGES_TO_SPLIT:
         raise FileNotFoundError(
             f"{root} holds {len(everything.paths)} image(s): too few to divide into train, val and test; "
-            f"give at least {MIN_IMAGES_TO_SPLIT} images, or --data.val_dir and --data.test_dir"
+            f"give at least {MIN_IMAGES_TO_SPLIT}{advice}"
         )
     held_out = max(1, round(share * len(everything.paths)))
 

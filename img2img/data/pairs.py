@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias, TypedDict
+from typing import Any, NamedTuple, TypeAlias, TypedDict
 
 import albumentations
 import cv2
@@ -28,49 +29,74 @@ class Sample(TypedDict, total=False):
 
     input: torch.Tensor
     target: torch.Tensor
+    mask: torch.Tensor  # H×W×1, 1 = hole: here the input says nothing of the target
     path: str
     n: int
     corruption: str
     counted: bool
 
 
-def compose(transforms: Sequence[Transform]) -> albumentations.Compose:
+class Pair(NamedTuple):
+    """The pixels of a sample: H×W×C float32 input and target, H×W×1 float32 mask (1 = hole)."""
+
+    input: NDArray[np.float32]
+    target: NDArray[np.float32]
+    mask: NDArray[np.float32]
+
+
+def compose(
+    transforms: Sequence[Transform], additional_targets: dict[str, str] | None = None
+) -> albumentations.Compose:
     """Chains transforms; draws come from `apply`, never from the composition's own unseeded state."""
-    return albumentations.Compose(list(transforms))
+    return albumentations.Compose(list(transforms), additional_targets=additional_targets)
 
 
 def apply(pipeline: albumentations.Compose, image: NDArray[Any], draws: Draws) -> NDArray[Any]:
-    """Applies a pipeline with given generators.
+    """Applies a pipeline with given generators."""
+    return apply_to_all(pipeline, {"image": image}, draws)["image"]
+
+
+def apply_to_all(
+    pipeline: albumentations.Compose, targets: dict[str, NDArray[Any]], draws: Draws
+) -> dict[str, NDArray[Any]]:
+    """Applies a pipeline with given generators to an image and what goes with it; all come back H×W×C.
 
     `set_random_state` rather than `set_random_seed`: the latter seeds every transform alike, so that two kinds of
     noise in one pipeline would be the same numbers.
     """
     pipeline.set_random_state(*draws)
-    result: NDArray[Any] = pipeline(image=image)["image"]
-    return result
+    # Some albumentations transforms drop the channel of gray images.
+    return {name: done if done.ndim == 3 else done[..., None] for name, done in pipeline(**targets).items()}
 
 
-def corrupt(pipeline: albumentations.Compose, target: NDArray[np.float32], draws: Draws) -> NDArray[np.float32]:
-    """Returns the corrupted copy of a target, H×W×C float32, possibly outside [0, 1].
+def corrupt(
+    pipeline: albumentations.Compose, target: NDArray[np.float32], draws: Draws
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Returns the corrupted copy of a target, and where it has holes.
+
+    A hole is what a transform marks in the `mask`, as `CoarseDropout(fill=0, fill_mask=1)` does.
+
+    Returns:
+        H×W×C float32, possibly outside [0, 1], and H×W×1 float32, 1 in holes and 0 elsewhere.
 
     Raises:
         UserError: If the corruption changed the size: input and target must match pixel by pixel.
     """
-    damaged = apply(pipeline, target.copy(), draws)
-    if damaged.ndim == 2:  # some albumentations transforms drop the channel of gray images
-        damaged = damaged[..., None]
+    whole = np.zeros(target.shape[:2], np.uint8)
+    result = apply_to_all(pipeline, {"image": target.copy(), "mask": whole}, draws)
+    damaged = result["image"]
     if damaged.shape[:2] != target.shape[:2]:
         raise UserError(
             f"the corruption turned a {target.shape[1]}×{target.shape[0]} image into "
             f"{damaged.shape[1]}×{damaged.shape[0]}; transforms that change the size belong into data.geometry"
         )
-    return np.ascontiguousarray(damaged, dtype=np.float32)
+    return np.ascontiguousarray(damaged, dtype=np.float32), (result["mask"] > 0).astype(np.float32)
 
 
 def collate(samples: Sequence[Sample]) -> dict[str, Any]:
     """Stacks samples to a batch: N×C×H×W tensors that lie in memory channels last, as convolutions like them."""
     batch: dict[str, Any] = {key: [sample[key] for sample in samples] for key in samples[0]}  # type: ignore[literal-required]
-    for key in ("input", "target"):
+    for key in ("input", "target", "mask"):
         if key in batch:
             batch[key] = torch.stack(batch[key]).permute(0, 3, 1, 2)
     for key in ("n", "counted"):
@@ -85,8 +111,69 @@ def _spare_cores() -> None:
         cv2.setNumThreads(1)
 
 
-class TrainingPairs(Dataset[Sample]):
-    """Item n is sample n of the stream.
+class StreamPairs(Dataset[Sample], ABC):
+    """Item n is sample n of the stream; subclasses say how it is cut from its image.
+
+    Args:
+        source: The images.
+        seed: Seed of the stream.
+    """
+
+    def __init__(self, source: Source, seed: int) -> None:
+        self.source, self.seed = source, seed
+
+    @abstractmethod
+    def pair(self, path: Path, draws: Draws) -> Pair:
+        """Returns a crop of an image, by the sample's own generators."""
+
+    def __getitem__(self, n: int) -> Sample:
+        _spare_cores()
+        path = self.source.paths[image_of_sample(self.seed, len(self.source.paths), n)]
+        return {**_tensors(self.pair(path, draws_of_sample(self.seed, n))), "path": str(path), "n": n}
+
+
+class WholePairs(Dataset[Sample], ABC):
+    """Whole images, each once with every named corruption; items are asked for as (number, counted).
+
+    Args:
+        source: The images.
+        names: The corruptions.
+        crop_size: Side of the centre crop to look at; None for the whole image.
+    """
+
+    def __init__(self, source: Source, names: Sequence[str], crop_size: int | None = None) -> None:
+        self.source, self.names, self.crop_size = source, tuple(names), crop_size
+
+    @abstractmethod
+    def pair(self, path: Path, name: str) -> Pair:
+        """Returns the pair of an image and a corruption's name, the same at every call."""
+
+    def __len__(self) -> int:
+        return len(self.source.paths) * len(self.names)
+
+    def __getitem__(self, item: tuple[int, bool]) -> Sample:
+        _spare_cores()
+        number, counted = item
+        image, corruption = divmod(number, len(self.names))
+        path, name = self.source.paths[image], self.names[corruption]
+        return {
+            **_tensors(self.pair(path, name)),
+            "path": str(path),
+            "n": number,
+            "corruption": name,
+            "counted": counted,
+        }
+
+    def centre(self, image: NDArray[Any]) -> NDArray[np.float32]:
+        """Returns a copy of the part to look at, float32."""
+        if self.crop_size is not None:
+            top, left = (max(0, (side - self.crop_size) // 2) for side in image.shape[:2])
+            image = image[top : top + self.crop_size, left : left + self.crop_size]
+        return to_float(np.array(image))
+
+
+class TrainingPairs(StreamPairs):
+    """The stream of clean crops and their corrupted copies.
 
     Args:
         source: The images.
@@ -104,25 +191,18 @@ class TrainingPairs(Dataset[Sample]):
         corruption: Sequence[Transform],
         seed: int,
     ) -> None:
-        self.source, self.cache, self.seed = source, cache, seed
-        self.geometry, self.corruption = compose(geometry), compose(corruption)
+        super().__init__(source, seed)
+        self.cache, self.geometry, self.corruption = cache, compose(geometry), compose(corruption)
 
-    def __getitem__(self, n: int) -> Sample:
-        _spare_cores()
-        path = self.source.paths[image_of_sample(self.seed, len(self.source.paths), n)]
-        draws = draws_of_sample(self.seed, n)
+    def pair(self, path: Path, draws: Draws) -> Pair:
+        """Returns a crop with its corrupted copy."""
         target = to_float(np.array(apply(self.geometry, self.cache.open(path), draws)))
-        damaged = corrupt(self.corruption, target, draws)
-        return {
-            "input": torch.from_numpy(damaged),
-            "target": torch.from_numpy(target),
-            "path": str(path),
-            "n": n,
-        }
+        damaged, mask = corrupt(self.corruption, target, draws)
+        return Pair(damaged, target, mask)
 
 
-class EvaluationPairs(Dataset[Sample]):
-    """Whole images, each once with every named corruption; items are asked for as (number, counted).
+class EvaluationPairs(WholePairs):
+    """Whole clean images and their corrupted copies.
 
     Args:
         source: The images.
@@ -140,31 +220,20 @@ class EvaluationPairs(Dataset[Sample]):
         seed: int,
         crop_size: int | None = None,
     ) -> None:
-        self.source, self.cache, self.seed, self.crop_size = source, cache, seed, crop_size
-        self.corruptions = [(name, compose(transforms)) for name, transforms in corruptions.items()]
+        super().__init__(source, tuple(corruptions), crop_size)
+        self.cache, self.seed = cache, seed
+        self.corruptions = {name: compose(transforms) for name, transforms in corruptions.items()}
 
-    def __len__(self) -> int:
-        return len(self.source.paths) * len(self.corruptions)
+    def pair(self, path: Path, name: str) -> Pair:
+        """Returns an image with its corrupted copy."""
+        target = self.centre(self.cache.open(path))
+        damaged, mask = corrupt(self.corruptions[name], target, draws_of_image(self.seed, self.source.name(path)))
+        return Pair(damaged, target, mask)
 
-    def __getitem__(self, item: tuple[int, bool]) -> Sample:
-        _spare_cores()
-        number, counted = item
-        image, corruption = divmod(number, len(self.corruptions))
-        path: Path = self.source.paths[image]
-        name, pipeline = self.corruptions[corruption]
-        target = to_float(np.array(self._centre(self.cache.open(path))))
-        damaged = corrupt(pipeline, target, draws_of_image(self.seed, self.source.name(path)))
-        return {
-            "input": torch.from_numpy(damaged),
-            "target": torch.from_numpy(target),
-            "path": str(path),
-            "n": number,
-            "corruption": name,
-            "counted": counted,
-        }
 
-    def _centre(self, image: NDArray[Any]) -> NDArray[Any]:
-        if self.crop_size is None:
-            return image
-        top, left = (max(0, (side - self.crop_size) // 2) for side in image.shape[:2])
-        return image[top : top + self.crop_size, left : left + self.crop_size]
+def _tensors(pair: Pair) -> Sample:
+    return {
+        "input": torch.from_numpy(pair.input),
+        "target": torch.from_numpy(pair.target),
+        "mask": torch.from_numpy(pair.mask),
+    }

@@ -277,8 +277,11 @@ def _to_vips(pixels: Pixels, metadata: dict[str, object]) -> pyvips.Image:
     image = pyvips.Image.new_from_array(pixels, interpretation=interpretation)
     xres, yres = metadata.get("xres", _NO_RESOLUTION), metadata.get("yres", _NO_RESOLUTION)
     image = image.copy(xres=xres, yres=yres)
+    profile = metadata.get("icc-profile-data")
+    # A gray profile in the file of a coloured image would make it unreadable: bytes 16 to 20 name the colour space.
+    unfit = isinstance(profile, bytes) and profile[16:20] != (b"GRAY" if pixels.shape[2] < 3 else b"RGB ")
     for name in _BLOBS:
-        if name in metadata:
+        if name in metadata and not (unfit and name == "icc-profile-data"):
             image.set_type(pyvips.GValue.blob_type, name, metadata[name])
     # Setting exif-data has spread its content over further fields, from which libvips writes it again.
     image.set_type(pyvips.GValue.gint_type, "orientation", 1)

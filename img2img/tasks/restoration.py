@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, TypedDict
 
 import torch
 from torch import Tensor, nn
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from img2img.networks import RestorationUNet
 from img2img.tasks.base import Task
+from img2img.tasks.colour import luma
 from img2img.tasks.gather import gather
 from img2img.tasks.losses import Charbonnier
+from img2img.tasks.metrics import PSNR, SSIM, Images, Metric, as_8_bit
 
-_SSIM_WINDOW = 11
-MAX_PSNR = 100.0  # dB
+Batch = dict[str, Any]
+"""What the data module gives: input, target, mask (N×C×H×W), n, path; see `img2img.data.pairs`."""
 
 
 @dataclass(frozen=True)
@@ -24,71 +25,92 @@ class Score:
 
     n: int
     corruption: str
-    loss: float
-    psnr_input: float
-    psnr: float
-    ssim: float | None  # None for images smaller than SSIM's window
+    values: dict[str, float]
+
+
+class Evaluated(TypedDict):
+    """What validation and test give to callbacks: the output, N×C×H×W in [0, 1], and a caption for each image."""
+
+    output: Tensor
+    captions: list[str]
 
 
 class Restoration(Task):
     """Trains a network to undo the corruption of its input, and measures it by the protocol of the papers.
 
-    Outputs (and, for comparison, inputs) are clamped to [0, 1] and rounded to 8 bits; PSNR and SSIM are taken per
-    image over all channels, then averaged. Logged are `val/psnr/<corruption>` for each corruption of
-    `data.evaluation`, `val/psnr`, their mean, `val/psnr_input`, the same of the unrestored input, `val/ssim` and
-    `val/loss`; `test/…` alike.
+    Outputs (and, for comparison, inputs) are clamped to [0, 1] and rounded to 8 bits; metrics are taken per image, then
+    averaged. Logged are `val/psnr/<corruption>` for each corruption of `data.evaluation`, `val/psnr`, their mean,
+    `val/psnr_input`, the same of the unrestored input, `val/ssim`, `val/loss`, and what `metrics` adds; `test/…` alike.
 
     Args:
         network: Any module that maps N×C×H×W to the same shape; None for `RestorationUNet()`.
         loss: Any module that maps (output, target) to a scalar; None for `Charbonnier()`.
+        metrics: What is measured beside PSNR and SSIM. The first, if any, stands in captions and in the last line.
+        hole_loss: Takes the loss over the masked pixels alone. With `BlindSpots` as the corruption of noisy images this
+            is Noise2Void (Krull et al., CVPR 2019). The loss must then compare pixel by pixel, as L1 does.
         kwargs: What every `Task` takes: lr, betas, weight_decay, warmup_steps, final_lr_share, weights.
     """
 
-    def __init__(self, network: nn.Module | None = None, loss: nn.Module | None = None, **kwargs: Any) -> None:
+    needs_mask: ClassVar[bool] = False
+    """Whether `restore` has to be told what is missing."""
+
+    def __init__(
+        self,
+        network: nn.Module | None = None,
+        loss: nn.Module | None = None,
+        metrics: list[Metric] | None = None,
+        hole_loss: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(RestorationUNet() if network is None else network, **kwargs)
         self.loss = Charbonnier() if loss is None else loss
+        self.metrics = nn.ModuleList([*(metrics or []), PSNR(), SSIM()])
+        self.hole_loss = hole_loss
         self._scores: list[Score] = []
 
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+    @property
+    def headline(self) -> Metric:
+        """The metric of captions, progress bar and last line."""
+        first = self.metrics[0]
+        assert isinstance(first, Metric)
+        return first
+
+    # What a task may do in another way ---------------------------------------------------------------------------
+
+    def predict(self, batch: Batch) -> Tensor:
+        """Returns what the network makes of a batch, as the loss wants it."""
+        raw: Tensor = self.network(batch["input"])
+        return raw
+
+    def loss_of(self, raw: Tensor, batch: Batch) -> Tensor:
+        """Returns the scalar loss of what `predict` gave."""
+        return self.compare(raw, batch["target"], batch["mask"]) if self.hole_loss else self.loss(raw, batch["target"])
+
+    def finish(self, raw: Tensor, batch: Batch) -> Tensor:
+        """Returns the image that `predict`'s result stands for, N×C×H×W in [0, 1]."""
+        return raw.float().clamp(0, 1)
+
+    def compare(self, raw: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+        """Returns the loss over the hole, over everything where nothing is missing (a mean over no pixel is NaN)."""
+        hole = mask.bool().expand_as(target)
+        loss: Tensor = self.loss(raw[hole], target[hole]) if hole.any() else self.loss(raw, target)
+        return loss
+
+    # Training and measuring --------------------------------------------------------------------------------------
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Returns the loss of a batch."""
-        loss: Tensor = self.loss(self.network(batch["input"]), batch["target"])
+        loss = self.loss_of(self.predict(batch), batch)
         self.log("train/loss", loss, prog_bar=True)
         return loss
 
-    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Scores a batch and returns its output, N×C×H×W in [0, 1], for the callbacks that show it."""
+    def validation_step(self, batch: Batch, batch_idx: int) -> Evaluated:
+        """Scores a batch and returns its output for the callbacks that show it."""
         return self._evaluate(batch)
 
-    def test_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+    def test_step(self, batch: Batch, batch_idx: int) -> Evaluated:
         """Scores a batch and returns its output."""
         return self._evaluate(batch)
-
-    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
-        """Returns the restored image, N×C×H×W in [0, 1], or None for padding and unreadable files."""
-        return self.restore(batch["input"]) if "input" in batch else None
-
-    def restore(self, image: Tensor) -> Tensor:
-        """Restores gray or RGB images with a network for either.
-
-        A colour network sees a gray image as equal channels, and the luma of its output is taken (Rec. 601); a gray
-        network restores each channel of a colour image by itself.
-
-        Args:
-            image: N×C×H×W float32 in [0, 1], C = 1 or 3.
-
-        Returns:
-            The same shape, in [0, 1].
-        """
-        channels, wanted = image.shape[1], self.in_channels
-        if channels == wanted:
-            restored: Tensor = self(image)
-            return restored
-        if channels == 1:
-            luma = image.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
-            gray: Tensor = (self(image.expand(-1, wanted, -1, -1)) * luma).sum(1, keepdim=True)
-            return gray
-        restored = self(image.flatten(0, 1)[:, None])
-        return restored.view_as(image)
 
     def on_validation_epoch_end(self) -> None:
         """Logs the means over all ranks' images."""
@@ -98,28 +120,55 @@ class Restoration(Task):
         """Logs the means over all ranks' images."""
         self._log_scores("test")
 
-    def _evaluate(self, batch: dict[str, Any]) -> Tensor:
-        output: Tensor = self(batch["input"])
+    # Restoring ---------------------------------------------------------------------------------------------------
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
+        """Returns the restored image, N×C×H×W in [0, 1], or None for padding and unreadable files."""
+        return self.restore(batch["input"], batch.get("mask")) if "input" in batch else None
+
+    def restore(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Restores gray or RGB images with a network for either.
+
+        A colour network sees a gray image as equal channels, and the luma of its output is taken (Rec. 601); a gray
+        network restores each channel of a colour image by itself.
+
+        Args:
+            image: N×C×H×W float32 in [0, 1], C = 1 or 3.
+            mask: N×1×H×W, 1 where the image is missing; for tasks with `needs_mask`.
+
+        Returns:
+            The same shape, in [0, 1].
+        """
+        channels, wanted = image.shape[1], self.in_channels
+        masks = () if mask is None else (mask,)
+        if channels == wanted:
+            restored: Tensor = self(image, *masks)
+            return restored
+        if channels == 1:
+            return luma(self(image.expand(-1, wanted, -1, -1), *masks))
+        restored = self(image.flatten(0, 1)[:, None], *(each.repeat_interleave(channels, 0) for each in masks))
+        return restored.view_as(image)
+
+    # Scores ------------------------------------------------------------------------------------------------------
+
+    def _evaluate(self, batch: Batch) -> Evaluated:
+        raw = self.predict(batch)
+        output = self.finish(raw, batch)
+        captions = []
         with torch.autocast(output.device.type, enabled=False):  # SSIM in bfloat16 would be noise
             for i in range(len(output)):
+                item = {key: batch[key][i : i + 1].float() for key in ("input", "target", "mask")}
+                values = self._measure(item, output[i : i + 1])
+                values["loss"] = float(self.loss_of(raw[i : i + 1].float(), item))
+                captions.append(self.headline.caption(values))
                 if batch["counted"][i]:
-                    self._scores.append(self._score(batch, output, i))
-        return output
+                    self._scores.append(Score(int(batch["n"][i]), batch["corruption"][i], values))
+        return {"output": output, "captions": captions}
 
-    def _score(self, batch: dict[str, Any], output: Tensor, i: int) -> Score:
-        restored, target, seen = (image[i : i + 1].float() for image in (output, batch["target"], batch["input"]))
-        rounded = as_8_bit(restored)
-        ssim: float | None = None
-        if min(target.shape[-2:]) >= _SSIM_WINDOW:
-            ssim = float(structural_similarity_index_measure(rounded, target, data_range=1.0))  # type: ignore[arg-type]
-        return Score(
-            n=int(batch["n"][i]),
-            corruption=batch["corruption"][i],
-            loss=float(self.loss(restored, target)),
-            psnr_input=psnr(as_8_bit(seen), target),
-            psnr=psnr(rounded, target),
-            ssim=ssim,
-        )
+    def _measure(self, item: Batch, output: Tensor) -> dict[str, float]:
+        seen = as_8_bit(item["input"]).expand_as(item["target"])
+        images = Images(seen, as_8_bit(output.float()), item["target"], item["mask"])
+        return {name: value for metric in self.metrics for name, value in metric(images).items()}
 
     def _log_scores(self, stage: str) -> None:
         # Sorted, so that the sums do not depend on how many ranks shared the images.
@@ -128,29 +177,14 @@ class Restoration(Task):
         by_corruption: dict[str, list[Score]] = {}
         for score in scores:
             by_corruption.setdefault(score.corruption, []).append(score)
-        for metric in ("psnr", "psnr_input", "ssim", "loss"):
+        for name in dict.fromkeys(name for score in scores for name in score.values):
             means = {}
             for corruption, group in by_corruption.items():
-                values = [value for score in group if (value := getattr(score, metric)) is not None]
+                values = [score.values[name] for score in group if name in score.values]
                 if values:
                     means[corruption] = sum(values) / len(values)
-            if len(means) > 1 and metric != "loss":
+            if len(means) > 1 and name != "loss":
                 for corruption, mean in means.items():
-                    self.log(f"{stage}/{metric}/{corruption}", mean, sync_dist=True)
-            if means:
-                overall = sum(means.values()) / len(means)
-                self.log(f"{stage}/{metric}", overall, prog_bar=metric == "psnr", sync_dist=True)
-
-
-def as_8_bit(image: Tensor) -> Tensor:
-    """Clamps to [0, 1] and rounds to the 256 levels of an 8-bit file."""
-    return (image.clamp(0, 1) * 255).round() / 255
-
-
-def psnr(image: Tensor, target: Tensor) -> float:
-    """Returns the peak signal-to-noise ratio in dB of images in [0, 1], over all pixels and channels.
-
-    At most 100 dB, which equal images get: one infinite value would make every mean infinite.
-    """
-    error = torch.mean((image - target).float() ** 2)
-    return min(MAX_PSNR, float(-10 * torch.log10(error)))
+                    self.log(f"{stage}/{name}/{corruption}", mean, sync_dist=True)
+            overall = sum(means.values()) / len(means)
+            self.log(f"{stage}/{name}", overall, prog_bar=name == self.headline.name, sync_dist=True)

@@ -7,7 +7,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 from img2img.callbacks import AveragedWeights, ImageWriter
-from img2img.callbacks.grid import CAPTION, Row, draw_grid
+from img2img.callbacks.grid import CAPTION, HOLE, Row, draw_grid, mark_hole
 from img2img.callbacks.record import flatten
 from img2img.commands.trainer import best_precision, cpu_has_bf16
 
@@ -44,6 +44,17 @@ def test_rows_of_different_sizes_and_gray_rows_share_a_grid(photo):
     gray = torch.from_numpy(photo[:40, :40, :1]).permute(2, 0, 1) / 255
     picture = draw_grid([row(photo, 0.0), Row(1, "gray.png", gray, gray, gray)], 0.1)
     assert picture.shape == (3 * CAPTION + 64 + 40 + 4 * 6, 4 * 102 + 6, 3)
+
+
+def test_holes_are_marked_in_the_input(photo):
+    image = torch.from_numpy(photo[:40, :40]).permute(2, 0, 1) / 255
+    mask = torch.zeros(1, 40, 40)
+    assert mark_hole(image, mask) is image
+    mask[:, 5:9, 5:9] = 1
+    marked = mark_hole(image, mask)
+    assert torch.equal(marked[:, mask[0] == 0], image[:, mask[0] == 0])
+    assert (marked[:, 5, 5] - torch.tensor(HOLE)).abs().max() < 1e-6
+    assert mark_hole(image[:1], mask).shape == (3, 40, 40), "gray images show it in colour too"
 
 
 def test_averaging_follows_its_formula():

@@ -9,8 +9,8 @@ from img2img.shipped import shipped_configs
 
 
 @pytest.mark.parametrize("config", [path.name for path in shipped_configs()])
-def test_every_config_can_be_previewed(config, photos, capsys):
-    main(["preview", "pairs.png", "--config", config, f"--data.root={photos}", "--data.crop_size=32"])
+def test_every_config_can_be_previewed(config, data_flags, capsys):
+    main(["preview", "pairs.png", "--config", config, *data_flags(config), "--data.crop_size=32"])
     picture = np.array(Image.open("pairs.png"))
     assert picture.shape[1] > 4 * 2 * 32
     assert picture.shape[0] > 4 * 32

@@ -28,6 +28,17 @@ def same(a: str | Path, b: str | Path) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
 
 
+def mask_folder(photos: Path) -> Path:
+    """A mask for each photograph: a white square."""
+    for source in photos.rglob("*.png"):
+        mask = Image.new("L", (64, 48))
+        mask.paste(255, (10, 10, 30, 30))
+        path = photos.parent / "masks" / source.relative_to(photos)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        mask.save(path)
+    return photos.parent / "masks"
+
+
 @pytest.mark.parametrize("config", [path.name for path in shipped_configs()])
 def test_every_config_fits_validates_tests_and_predicts(program, photos, config, capsys):
     name = config.removesuffix(".yaml")
@@ -39,7 +50,8 @@ def test_every_config_fits_validates_tests_and_predicts(program, photos, config,
     program("validate", "--ckpt_path=best", config=config)
     program("test", f"--ckpt_path={run}/best.ckpt", config=config)
     assert "test/psnr" in capsys.readouterr().out
-    program("predict", "--ckpt_path=best", f"--data.predict_dir={photos}", config=config)
+    masks = [f"--data.predict_mask={mask_folder(photos)}"] if config == "inpaint.yaml" else []
+    program("predict", "--ckpt_path=best", f"--data.predict_dir={photos}", *masks, config=config)
     sources = sorted(path.relative_to(photos) for path in photos.rglob("*.png"))
     assert sorted(path.relative_to("restored") for path in Path("restored").rglob("*.png")) == sources
     assert Image.open(Path("restored") / sources[0]).size == (64, 48)

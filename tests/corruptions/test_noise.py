@@ -137,3 +137,37 @@ def test_every_noise_is_a_function_of_its_draws_and_not_clipped(transform, photo
     assert one.max() > 1
     with pytest.raises(ValueError, match="must be a number >= 0"):
         transform((3, 1))
+
+
+def test_one_sigma_draws_the_same_numbers_as_ever():
+    image = np.full((5, 4, 3), 0.5, np.float32)
+    generator, _ = draws_of_sample(0, 7)
+    sigma = generator.uniform(10, 50)
+    expected = image + generator.standard_normal(image.shape, dtype=np.float32) * np.float32(sigma / 255)
+    np.testing.assert_array_equal(changed(GaussianNoise((10, 50)), image, 7), expected)
+
+
+@pytest.mark.parametrize("shape", [(96, 128, 3), (96, 128, 1)])
+def test_a_sigma_map_varies_smoothly_within_its_range(shape):
+    def levels(n):
+        """Sigma by boxes of 32×32 pixels."""
+        drawn = changed(
+            GaussianNoise((10, 60), map_size=3), np.zeros((shape[0] * 4, shape[1] * 4, shape[2]), np.float32), n
+        )
+        return drawn.reshape(12, 32, 16, 32, -1).std((1, 3, 4)) * 255
+
+    drawn = np.stack([levels(n) for n in range(8)])
+    assert drawn.min() > 8
+    assert drawn.max() < 64
+    assert np.mean(drawn.max((1, 2)) / drawn.min((1, 2))) > 2, "it varies over the image"
+    assert np.abs(np.diff(drawn, axis=2)).max() < 20, "smoothly"
+    assert np.std(drawn[:, 0, 0]) > 3, "and from draw to draw"
+
+
+def test_a_sigma_map_of_one_is_one_sigma_and_any_size_of_image_works():
+    drawn = changed(GaussianNoise(25, map_size=4), np.zeros((300, 300, 3), np.float32))
+    assert drawn.std() * 255 == pytest.approx(25, rel=0.01)
+    for shape in ((1, 1, 3), (3, 200, 1), (5, 5)):
+        assert GaussianNoise(map_size=8)(image=np.zeros(shape, np.float32))["image"].shape == shape
+    with pytest.raises(ValueError, match="map_size must be at least 1"):
+        GaussianNoise(map_size=0)

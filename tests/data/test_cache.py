@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from img2img.data.cache import DecodedCache
+from img2img.data.cache import DecodedCache, prepare_all
 from img2img.imaging.files import UnreadableImage
 
 
@@ -114,3 +114,48 @@ def test_a_permission_given_later_is_noticed(cache, tmp_path, photo, monkeypatch
         cache.prepare([tmp_path / "a.png"])
         assert "Permission denied" in cache.problem(tmp_path / "a.png")
     assert cache.problem(tmp_path / "a.png") is None
+
+
+class Scaled:
+    """Finishes images by a factor, and counts how often."""
+
+    def __init__(self, factor):
+        self.factor, self.calls = factor, 0
+
+    def key(self, path):
+        return f"scaled {self.factor}"
+
+    def __call__(self, path, pixels):
+        self.calls += 1
+        return pixels.astype(np.float32) * np.float32(self.factor)
+
+
+@pytest.mark.parametrize("limit", [1, 0])
+def test_finished_images_are_kept_apart_from_plain_ones_and_from_otherwise_finished_ones(tmp_path, photo, limit):
+    path = tmp_path / "a.png"
+    Image.fromarray(photo).save(path)
+    plain = DecodedCache(3, limit, tmp_path / "decoded")
+    half, triple = plain.finished_by(Scaled(0.5)), plain.finished_by(Scaled(3))
+    prepare_all([(plain, [path]), (half, [path]), (triple, [path])])
+    np.testing.assert_array_equal(plain.open(path), photo)
+    np.testing.assert_array_equal(half.open(path), photo.astype(np.float32) / 2)
+    np.testing.assert_array_equal(triple.open(path), photo.astype(np.float32) * 3)
+    assert triple.open(path).dtype == np.float32
+    assert triple.problem(path) is None
+    assert triple.finish.calls == (1 if limit else 2)  # once and for all, or at each use; never to look for a problem
+    assert isinstance(triple.open(path), np.memmap) == bool(limit)
+
+
+def test_caches_of_one_run_do_not_make_room_at_each_others_cost(tmp_path, photo):
+    paths = [tmp_path / f"{i}.png" for i in range(3)]
+    for path in paths:
+        Image.fromarray(photo).save(path)
+    plain = DecodedCache(3, 2.5 * photo.nbytes / 1e9, tmp_path / "decoded")  # room for two
+    gray = DecodedCache(1, plain.limit / 1e9, plain.folder)
+    plain.prepare(paths[2:])  # another run
+    prepare_all([(plain, paths[:2]), (gray, paths[:1])])
+    assert all(isinstance(plain.open(path), np.memmap) for path in paths[:2])
+    assert isinstance(gray.open(paths[0]), np.memmap)
+    assert not isinstance(plain.open(paths[2]), np.memmap)
+    prepare_all([(plain, paths[:2]), (gray, paths[1:])])  # more than fits: what is there stays
+    assert all(isinstance(plain.open(path), np.memmap) for path in paths[:2])

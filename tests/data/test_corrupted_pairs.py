@@ -10,11 +10,12 @@ from lightning.pytorch import Trainer
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from img2img.corruptions import GaussianNoise
-from img2img.data import CorruptedPairs
+from img2img.corruptions import Clip, GaussianNoise, RandomPixels
+from img2img.data import CorruptedPairs, PairedData
 from img2img.data.cache import DecodedCache
 from img2img.data.folders import find_split
-from img2img.data.pairs import EvaluationPairs, TrainingPairs, collate
+from img2img.data.pairs import EvaluationPairs, TrainingPairs, apply, collate, compose
+from img2img.data.stream import draws_of_sample
 from img2img.errors import UserError
 
 
@@ -109,11 +110,13 @@ def test_many_validation_images_are_thinned_evenly(photos, tmp_path):
 
 
 def test_transforms_after_unclipped_noise_are_warned_of():
-    with pytest.warns(UserWarning, match="GaussianNoise adds unclipped noise but is not last"):
+    with pytest.warns(UserWarning, match="GaussianNoise adds unclipped noise, which .* after it clips"):
         CorruptedPairs(corruption=[GaussianNoise(25), albumentations.GaussianBlur(p=1)])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         CorruptedPairs(corruption=[albumentations.GaussianBlur(p=1), GaussianNoise(25)])
+        CorruptedPairs(corruption=[GaussianNoise(25), Clip(), albumentations.GaussianBlur(p=1)])
+        CorruptedPairs(corruption=[GaussianNoise(25), RandomPixels(), albumentations.CoarseDropout(fill_mask=1)])
 
 
 def test_a_corruption_that_changes_the_size_is_refused(photos):
@@ -154,3 +157,117 @@ def test_an_epoch_covers_the_run_or_the_images(photos):
     assert len(data.train_dataloader()) == 15
     data.trainer = Trainer(max_epochs=1, accelerator="cpu", logger=False)
     assert len(data.train_dataloader()) == 6 * 64 * 48 // 16**2 // 2
+
+
+HOLES = albumentations.CoarseDropout(fill=0, fill_mask=1, num_holes_range=(2, 2), p=1)
+
+
+def test_holes_are_marked_and_nothing_else_is(photos):
+    pairs = training_pairs(photos, corruption=[HOLES])
+    batch = collate([pairs[0], pairs[1]])
+    assert batch["mask"].shape == (2, 1, 24, 24)
+    assert batch["mask"].dtype == torch.float32
+    assert set(batch["mask"].unique().tolist()) == {0, 1}
+    hole = batch["mask"].expand_as(batch["input"]) == 1
+    assert (batch["input"][hole] == 0).all()
+    assert torch.equal(batch["input"][~hole], batch["target"][~hole])
+    assert not collate([training_pairs(photos)[0]])["mask"].any()
+
+
+def test_evaluation_marks_holes_too(photos):
+    names = {"holes": [HOLES], "noise": [GaussianNoise(25)]}
+    pairs = EvaluationPairs(find_split(photos, "val", 0, 0.1), DecodedCache(3, 0), names, 0)
+    holes, noise = pairs[(0, True)], pairs[(1, True)]
+    assert holes["mask"].shape == (48, 64, 1)
+    assert holes["mask"].any()
+    assert not noise["mask"].any()
+
+
+def test_the_mask_changes_no_drawn_number(photos):
+    corruption = [albumentations.OneOf([GaussianNoise(25), albumentations.GaussianBlur(p=1)], p=1), GaussianNoise()]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pairs = training_pairs(photos, seed=3, corruption=corruption)
+    for n in range(8):
+        draws, path = draws_of_sample(3, n), Path(pairs[n]["path"])
+        target = apply(pairs.geometry, np.array(Image.open(path)), draws).astype(np.float32) / np.float32(255)
+        damaged = apply(compose(corruption), target, draws)
+        np.testing.assert_array_equal(pairs[n]["target"].numpy(), target)
+        np.testing.assert_array_equal(pairs[n]["input"].numpy(), damaged)
+
+
+def fixed_pairs(root: Path, **kwargs) -> CorruptedPairs:
+    options = {"crop_size": 24, "corruption": [], "fixed_corruption": [GaussianNoise(25)], "seed": 0, **kwargs}
+    data = CorruptedPairs(str(root), **options)
+    data.prepare_data()
+    data.setup("fit")
+    return data
+
+
+def place(piece: np.ndarray, whole: np.ndarray) -> bool:
+    """Whether a piece lies somewhere in the whole, to the bit."""
+    height, width = piece.shape[:2]
+    corners = np.argwhere(whole[: -height + 1 or None, : -width + 1 or None, 0] == piece[0, 0, 0])
+    return any(np.array_equal(whole[y : y + height, x : x + width], piece) for y, x in corners)
+
+
+@pytest.mark.parametrize("cache_gb", [1, 0])
+def test_fixed_noise_stays_with_its_pixel_and_leaves_none_clean(photos, cache_gb):
+    data = fixed_pairs(photos, geometry=[], cache_gb=cache_gb)
+    pairs = data.training_pairs()
+    for n in range(18):
+        path = Path(pairs[n]["path"])
+        noisy, clean = pairs.cache.open(path), np.array(Image.open(path)) / 255
+        assert noisy.dtype == np.float32
+        assert noisy.min() < 0 or noisy.max() > 1  # unclipped
+        noise = (noisy - clean) * 255
+        assert (np.abs(noise) > 0).all()
+        assert noise.std() == pytest.approx(25, rel=0.05)
+        assert place(pairs[n]["target"].numpy(), noisy)
+        assert torch.equal(pairs[n]["input"], pairs[n]["target"])
+
+
+def test_corruption_comes_upon_fixed_noise_anew(photos):
+    data = fixed_pairs(photos, crop_size=64, geometry=[], corruption=[GaussianNoise(5)])
+    pairs = data.training_pairs()
+    first, again = pairs[0], next(pairs[n] for n in range(6, 12) if pairs[n]["path"] == pairs[0]["path"])
+    assert torch.equal(first["target"], again["target"])  # a whole photograph, padded: no other crop is there
+    assert not torch.equal(first["input"], again["input"])
+    assert (first["input"] - first["target"]).std() * 255 == pytest.approx(5, rel=0.1)
+
+
+def test_fixed_noise_is_the_same_with_and_without_cache_workers_and_another_batch(photos):
+    cached, computed = fixed_pairs(photos).training_pairs(), fixed_pairs(photos, cache_gb=0).training_pairs()
+    here = [cached[n]["target"] for n in range(8)]
+    for pairs in (cached, computed):
+        loader = DataLoader(pairs, batch_size=2, sampler=range(8), num_workers=2, collate_fn=collate)
+        seen = torch.cat([batch["target"] for batch in loader])
+        assert torch.equal(seen, torch.stack(here).permute(0, 3, 1, 2))
+
+
+def test_another_seed_strength_or_image_has_another_fixed_noise(photos):
+    def noises(**kwargs):
+        pairs = fixed_pairs(photos, **kwargs).training_pairs()
+        return [pairs.cache.open(path) - np.array(Image.open(path)) / 255 for path in pairs.source.paths]
+
+    first, same, seed = noises(), noises(), noises(seed=1)
+    weak = noises(fixed_corruption=[GaussianNoise(5)])
+    for i in range(6):
+        np.testing.assert_array_equal(first[i], same[i])
+        assert not np.allclose(first[i], seed[i], atol=1e-2)
+        np.testing.assert_allclose(first[i], 5 * weak[i], atol=1e-5)  # the cache does not take one for the other
+    assert abs(np.corrcoef(first[0].ravel(), first[1].ravel())[0, 1]) < 0.05
+
+
+def test_validation_and_test_stay_clean_beside_fixed_noise(photos):
+    data = fixed_pairs(photos, evaluation={"none": []})
+    data.setup("test")
+    for split in ("val", "test"):
+        pairs = data._evaluation_pairs(data._sources[split], None)
+        clean = np.array(Image.open(pairs[(0, True)]["path"])).astype(np.float32) / np.float32(255)
+        np.testing.assert_array_equal(pairs[(0, True)]["target"].numpy(), clean)
+
+
+def test_the_abstract_class_is_not_offered_as_data():
+    with pytest.raises(TypeError, match="abstract"):
+        PairedData()

@@ -1,0 +1,161 @@
+"""What each task reaches after equal times of training, beside the untreated image and what OpenCV offers.
+
+Trains `denoise`, `inpaint`, `colorize` and `denoise_without_clean` one after the other, each for the same time, and
+measures all on whole images with the corruptions of their configs' `evaluation`. Every method sees the very same input;
+its output is rounded to 8 bits. A run that is already there is measured, not trained again.
+
+    python benchmarks/every_task.py TRAIN_FOLDER TEST_FOLDER [--minutes 15] [--runs runs/every_task] [--only denoise …]
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+TASKS = ("denoise", "inpaint", "colorize", "denoise_without_clean")
+NLM_STRENGTHS = (0.4, 0.6, 0.8, 1.0)  # h as a multiple of sigma; the best for the mean is reported
+Row = dict[str, dict[str, list[float]]]  # metric → method → a value for each image
+
+
+def train(task: str, folder: str, minutes: int, runs: Path) -> Path:
+    """Returns the run's last checkpoint, of averaged weights; trains it if there is none."""
+    from img2img.cli import main
+
+    checkpoint = runs / task / "0" / "last.ckpt"
+    if not checkpoint.exists():
+        length = ["--trainer.max_steps=-1", f"--trainer.max_time=00:{minutes // 60:02}:{minutes % 60:02}:00"]
+        rarely = ["--trainer.val_check_interval=400", "--data.val_images=8"]
+        place = [f"--trainer.default_root_dir={runs}", f"--data.root={folder}"]
+        main(["fit", "--config", f"{task}.yaml", *length, *rarely, *place])
+    return checkpoint
+
+
+def evaluation_items(task: str, folder: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields each test image with each corruption of the config, as the name of the corruption and a batch of one."""
+    from img2img.commands.arguments import find_config
+    from img2img.commands.preview import task_and_data
+    from img2img.data.folders import whole_folder
+    from img2img.data.pairs import EvaluationPairs, collate
+
+    _, data = task_and_data(find_config(f"{task}.yaml"), [], seed=0)
+    pairs = EvaluationPairs(whole_folder(Path(folder)), data.cache, data.evaluation, 0)
+    for number in range(len(pairs)):
+        batch = collate([pairs[number, True]])
+        yield batch["corruption"][0], batch
+
+
+def as_bytes(image: Tensor) -> np.ndarray:
+    """Returns 1×C×H×W as OpenCV wants it: H×W×C uint8, BGR."""
+    rgb = (image[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+    return np.ascontiguousarray(rgb[..., ::-1])
+
+
+def as_tensor(image: np.ndarray) -> Tensor:
+    """Undoes `as_bytes`."""
+    return torch.from_numpy(np.ascontiguousarray(image[..., ::-1])).permute(2, 0, 1)[None].float() / 255
+
+
+def non_local_means(strength: float, corruption: str) -> Callable[[dict[str, Any]], Tensor]:
+    """Returns OpenCV's non-local means for the sigma that the corruption's name ends with."""
+    h = strength * float(corruption.removeprefix("sigma"))
+    return lambda batch: as_tensor(cv2.fastNlMeansDenoisingColored(as_bytes(batch["input"]), None, h, h, 7, 21))
+
+
+def opencv_inpainting(method: int) -> Callable[[dict[str, Any]], Tensor]:
+    """Returns OpenCV's inpainting with the radius of its examples, 3."""
+
+    def fill(batch: dict[str, Any]) -> Tensor:
+        hole = batch["mask"][0, 0].byte().numpy() * 255
+        return as_tensor(cv2.inpaint(as_bytes(batch["input"]), hole, 3, method))
+
+    return fill
+
+
+def rivals(task: str, corruption: str) -> dict[str, Callable[[dict[str, Any]], Tensor]]:
+    """Returns what else could be done about it, by name."""
+    if task == "inpaint":
+        return {
+            "Telea": opencv_inpainting(cv2.INPAINT_TELEA),
+            "Navier-Stokes": opencv_inpainting(cv2.INPAINT_NS),
+        }
+    if task == "denoise":
+        return {f"non-local means {k}": non_local_means(k, corruption) for k in NLM_STRENGTHS}
+    return {}
+
+
+def measure(task: str, checkpoint: Path, folder: str) -> tuple[dict[str, Row], str]:
+    """Returns for each corruption the metrics of each method, and what was checked of the outputs."""
+    import img2img
+    from img2img.tasks.colour import luma
+    from img2img.tasks.metrics import Images, as_8_bit
+
+    model: Any = img2img.load(checkpoint)
+    rows: dict[str, Row] = {}
+    changed, off = 0, 0.0
+    for corruption, batch in evaluation_items(task, folder):
+        with torch.inference_mode():
+            output = model.finish(model.predict(batch), batch)
+        rounded = as_8_bit(output)
+        seen, target = as_8_bit(batch["input"]).expand_as(batch["target"]), batch["target"]
+        if model.needs_mask:
+            changed += int((output != batch["input"])[~batch["mask"].bool().expand_as(output)].sum())
+        if task == "colorize":
+            gray = (batch["input"] * 255).round()
+            off = max(off, float((luma(rounded) * 255 - gray).abs().max()))
+        outputs = {name: method(batch) for name, method in rivals(task, corruption).items()}
+        for name, image in ({"untreated": seen} | outputs | {"img2img": rounded}).items():
+            for metric in model.metrics:
+                for key, value in metric(Images(seen, image, target, batch["mask"])).items():
+                    if not key.endswith("_input"):
+                        rows.setdefault(corruption, {}).setdefault(key, {}).setdefault(name, []).append(value)
+        print(".", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    checks = {
+        "inpaint": f"values outside the holes that differ from the input: {changed}",
+        "colorize": f"largest difference of the 8-bit output's luma from the input: {off:.2f} levels of 255",
+    }
+    return rows, checks.get(task, "")
+
+
+def report(task: str, rows: dict[str, Row], check: str) -> None:
+    """Prints a table: a line for each corruption and metric, a column for each method."""
+    print(f"\n{task}" + (f" ({check})" if check else ""))
+    for corruption, metrics in rows.items():
+        for metric, methods in metrics.items():
+            means = {name: statistics.fmean(values) for name, values in methods.items()}
+            tried = {name: means.pop(name) for name in list(means) if name.startswith("non-local means")}
+            if tried:
+                best = max(tried, key=lambda name: tried[name])
+                means = {"untreated": means["untreated"], f"{best}σ": tried[best], "img2img": means["img2img"]}
+            cells = "  ".join(f"{name} {mean:.3f}" for name, mean in means.items())
+            print(f"  {corruption:14} {metric:20} {cells}")
+
+
+def main() -> None:
+    """Trains, measures and prints."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("train")
+    parser.add_argument("test")
+    parser.add_argument("--minutes", type=int, default=15)
+    parser.add_argument("--runs", type=Path, default=Path("runs/every_task"))
+    parser.add_argument("--only", nargs="+", choices=TASKS, default=TASKS)
+    options = parser.parse_args()
+    for task in options.only:
+        checkpoint = train(task, options.train, options.minutes, options.runs)
+        report(task, *measure(task, checkpoint, options.test))
+    cores, torch_version = torch.get_num_threads(), torch.__version__
+    print(f"\nseed 0, {options.minutes} minutes a task, {cores} threads of {platform.machine()}, torch {torch_version}")
+
+
+if __name__ == "__main__":
+    main()

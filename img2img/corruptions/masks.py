@@ -1,0 +1,95 @@
+"""Masks of single pixels: missing ones, and the blind spots of self-supervised denoising."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from img2img.corruptions.base import Bool, Float, MaskTransform, Range, bounds
+
+
+class RandomPixels(MaskTransform):
+    """Pixels are missing independently of each other, with all their channels.
+
+    The usual test of inpainting by pixels, e.g. in Ulyanov et al., "Deep Image Prior", CVPR 2018, and before.
+
+    Args:
+        share: Share of the pixels that are missing, or a range.
+        fill: What stands in the image there.
+        p: Probability of applying it.
+
+    Raises:
+        ValueError: If a share lies outside [0, 1] or the range is reversed.
+    """
+
+    def __init__(self, share: Range = (0.5, 0.95), fill: float = 0.0, p: float = 1.0) -> None:
+        super().__init__(p)
+        self.share = bounds("share", share, most=1)
+        self.fill = fill
+
+    def draw_hole(self, img: Float) -> tuple[Bool, float]:
+        """Returns the missing pixels, H×W, and the fill."""
+        share = self._uniform(self.share)
+        return self.random_generator.random(img.shape[:2], dtype=np.float32) < np.float32(share), self.fill
+
+
+class BlindSpots(MaskTransform):
+    """Replaces evenly spread pixels by neighbours, so that a network learns to guess them: Noise2Void's masking.
+
+    Krull et al., "Noise2Void: Learning Denoising from Single Noisy Images", CVPR 2019. A network that is asked for the
+    noisy value at these pixels, and cannot see it, learns the clean one, if noise is independent between pixels.
+
+    Args:
+        share: Share of the pixels that are replaced, in (0, 0.25]. The image is divided into boxes of 1 / share pixels;
+            in each, one pixel is drawn.
+        radius: A pixel is replaced, with all its channels, by another one of the (2·radius + 1)² around it, all equally
+            likely; beyond the image's border there are none.
+        p: Probability of applying it.
+
+    Raises:
+        ValueError: If the share lies outside (0, 0.25] or the radius is less than 1.
+    """
+
+    def __init__(self, share: float = 0.02, radius: int = 2, p: float = 1.0) -> None:
+        super().__init__(p)
+        if not 0 < share <= 0.25:
+            raise ValueError(f"share must be in (0, 0.25], not {share}")
+        if radius < 1:
+            raise ValueError(f"radius must be at least 1, not {radius}")
+        self.share, self.radius = share, radius
+
+    def draw_hole(self, img: Float) -> tuple[Bool, Float]:
+        """Returns the replaced pixels, H×W, and their neighbours' values, N×C."""
+        hole = self._stratified(img.shape[:2])
+        rows, columns = np.nonzero(hole)
+        rows, columns = self._neighbours(rows, columns, hole.shape)
+        return hole, img.reshape(hole.size, -1)[rows * hole.shape[1] + columns]
+
+    def _stratified(self, shape: tuple[int, ...]) -> Bool:
+        height, width = shape
+        side = math.sqrt(1 / self.share)
+        boxes = math.ceil(height / side), math.ceil(width / side)
+        rows = ((np.arange(boxes[0])[:, None] + self.random_generator.random(boxes)) * side).astype(np.intp)
+        columns = ((np.arange(boxes[1]) + self.random_generator.random(boxes)) * side).astype(np.intp)
+        # The last boxes reach over the border; what is drawn beyond is dropped, so that all pixels are equally likely.
+        inside = (rows < height) & (columns < width)
+        hole = np.zeros(shape, np.bool_)
+        hole[rows[inside], columns[inside]] = True
+        return hole
+
+    def _neighbours(
+        self, rows: NDArray[np.intp], columns: NDArray[np.intp], shape: tuple[int, ...]
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        top, left = (np.maximum(own - self.radius, 0) for own in (rows, columns))
+        bottom, right = (
+            np.minimum(own + self.radius, side - 1) for own, side in zip((rows, columns), shape, strict=True)
+        )
+        wide = right - left + 1
+        count = (bottom - top + 1) * wide
+        # Pixels of the window are numbered row by row; those from the own one on move up by one, which leaves it out.
+        number = (self.random_generator.random(rows.size) * (count - 1)).astype(np.intp)
+        number += number >= (rows - top) * wide + columns - left
+        number = np.minimum(number, count - 1)  # an image of one pixel has no other
+        return top + number // wide, left + number % wide

@@ -1,0 +1,195 @@
+"""The data module of one's own pairs: two folders matched by relative path."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from img2img.data.cache import DecodedCache
+from img2img.data.folders import Source, Split, resolve_root, whole_folder
+from img2img.data.matching import listed, match_names
+from img2img.data.pairs import Pair, StreamPairs, Transform, WholePairs, apply_to_all, compose
+from img2img.data.stream import Draws
+from img2img.data.stream_data import PairedData
+from img2img.errors import UserError
+from img2img.imaging.files import to_float
+
+
+@dataclass(frozen=True)
+class PairedSource(Source):
+    """Targets of one split, and their inputs.
+
+    Attributes:
+        inputs: The input of each target.
+    """
+
+    inputs: Mapping[Path, Path] = field(default_factory=dict)
+
+
+class FolderPairs(PairedData):
+    """Two folders of images in, (input, target) pairs out; nothing is added to them.
+
+    The files of a pair have the same path in both folders, and the same or another extension; where the target's root
+    holds train/, val/ and test/, the input's holds them too. Validation and test name the pairs `pairs`.
+
+    Args:
+        input_root: Folder of what you have, or `starter_jpeg`, the starter set as JPEG of low quality.
+        target_root: Folder of what you want, or `starter`; with train/, val/ and test/, or divided. Searched
+            recursively.
+        input_channels: Channels of the inputs, 3 for RGB or 1 for gray; None for as many as `channels`, the targets'.
+        kwargs: What every `PairedData` takes: crop_size, batch_size, geometry, channels, predict_dir, predict_mask,
+            share, val_crop_size, val_images, num_workers, cache_gb, samples_per_epoch, seed.
+
+    Raises:
+        UserError: If a number is out of its range, or the mask is none.
+    """
+
+    def __init__(
+        self,
+        input_root: str = "starter_jpeg",
+        target_root: str = "starter",
+        input_channels: Literal[1, 3] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.input_root, self.target_root = input_root, target_root
+        self.input_cache = DecodedCache(input_channels or self.channels, self.cache_gb)
+
+    def setup(self, stage: str) -> None:
+        """Finds the readable pairs of the splits that the stage needs.
+
+        Raises:
+            FileNotFoundError: If a folder is missing or holds no readable image.
+            UserError: If a file has no partner or several, or partners differ in size.
+        """
+        super().setup(stage)
+        for source in self._sources.values():
+            self._check_sizes(_paired(source))
+
+    def training_pairs(self) -> StreamPairs:
+        """Returns the stream, whose item n is sample n; after `setup("fit")`."""
+        source = _paired(self._sources["train"])
+        return FolderTrainingPairs(source, self.input_cache, self.cache, self.geometry, self._seed)
+
+    def _evaluation_pairs(self, source: Source, crop_size: int | None) -> WholePairs:
+        return FolderEvaluationPairs(_paired(source), self.input_cache, self.cache, crop_size)
+
+    def _root(self) -> Path:
+        return resolve_root(self.target_root, "--data.target_root")
+
+    def _find(self, split: Split) -> Source:
+        targets = super()._find(split)
+        input_root = resolve_root(self.input_root, "--data.input_root")
+        folder = input_root / targets.root.relative_to(self._root())  # its train/, or itself
+        if not folder.is_dir():
+            raise UserError(f"{self._root()} has a folder {folder.name}/ but {input_root} has none; divide both alike")
+        inputs = _match(whole_folder(folder), whole_folder(targets.root))
+        return PairedSource(targets.root, targets.paths, inputs)
+
+    def _files(self, split: Split, source: Source) -> list[tuple[DecodedCache, Sequence[Path]]]:
+        inputs = _paired(source).inputs
+        return [(self.cache, source.paths), (self.input_cache, [inputs[path] for path in source.paths])]
+
+    def _check_sizes(self, source: PairedSource) -> None:
+        different = []
+        for path in source.paths:
+            partner = source.inputs[path]
+            sizes = [_size(cache.open(file)) for cache, file in ((self.input_cache, partner), (self.cache, path))]
+            if sizes[0] != sizes[1]:
+                different.append(f"{partner} is {sizes[0]}, {path} is {sizes[1]}")
+        if different:
+            raise UserError(
+                f"{len(different)} pair(s) of different size: {listed(different, '; ')}; "
+                "input and target must match pixel by pixel"
+            )
+
+
+class FolderTrainingPairs(StreamPairs):
+    """The stream of crops that are cut from input and target at the same place.
+
+    Args:
+        source: The pairs.
+        input_cache: Opens the inputs.
+        cache: Opens the targets.
+        geometry: What both share: crop, flips, rotations.
+        seed: Seed of the stream.
+    """
+
+    def __init__(
+        self,
+        source: PairedSource,
+        input_cache: DecodedCache,
+        cache: DecodedCache,
+        geometry: Sequence[Transform],
+        seed: int,
+    ) -> None:
+        super().__init__(source, seed)
+        self.inputs, self.input_cache, self.cache = source.inputs, input_cache, cache
+        self.geometry = compose(geometry, additional_targets={"input": "image"})
+
+    def pair(self, path: Path, draws: Draws) -> Pair:
+        """Returns a crop of both."""
+        both = {"image": self.cache.open(path), "input": self.input_cache.open(self.inputs[path])}
+        cut = apply_to_all(self.geometry, both, draws)
+        return _without_holes(*(to_float(np.array(cut[name])) for name in ("input", "image")))
+
+
+class FolderEvaluationPairs(WholePairs):
+    """Whole inputs and targets.
+
+    Args:
+        source: The pairs.
+        input_cache: Opens the inputs.
+        cache: Opens the targets.
+        crop_size: Side of the centre crop to look at; None for the whole image.
+    """
+
+    def __init__(
+        self, source: PairedSource, input_cache: DecodedCache, cache: DecodedCache, crop_size: int | None = None
+    ) -> None:
+        super().__init__(source, ["pairs"], crop_size)
+        self.inputs, self.input_cache, self.cache = source.inputs, input_cache, cache
+
+    def pair(self, path: Path, name: str) -> Pair:
+        """Returns both."""
+        seen = self.centre(self.input_cache.open(self.inputs[path]))
+        return _without_holes(seen, self.centre(self.cache.open(path)))
+
+
+def _paired(source: Source) -> PairedSource:
+    assert isinstance(source, PairedSource)
+    return source
+
+
+def _without_holes(seen: NDArray[np.float32], target: NDArray[np.float32]) -> Pair:
+    return Pair(seen, target, np.zeros((*target.shape[:2], 1), np.float32))
+
+
+def _size(image: NDArray[Any]) -> str:
+    return f"{image.shape[1]}×{image.shape[0]}"
+
+
+def _match(inputs: Source, targets: Source) -> dict[Path, Path]:
+    """Returns the input of each target.
+
+    Raises:
+        UserError: If a file has no partner or several.
+    """
+    matches = match_names(map(inputs.name, inputs.paths), map(targets.name, targets.paths))
+    wrong = []
+    if matches.ambiguous:
+        groups = [
+            f"{' or '.join(theirs)} could be the target of {' or '.join(ours)}" for ours, theirs in matches.ambiguous
+        ]
+        wrong.append(f"{len(groups)} name(s) with several files: {listed(groups, '; ')}")
+    for lonely, here, there in ((matches.left, inputs, targets), (matches.right, targets, inputs)):
+        if lonely:
+            wrong.append(f"{there.root} lacks the partners of {len(lonely)} file(s) of {here.root}: {listed(lonely)}")
+    if wrong:
+        raise UserError(f"{'; '.join(wrong)}; a pair has the same path in both folders, with any extension")
+    return {targets.root / target: inputs.root / name for name, target in matches.pairs.items()}

@@ -1,0 +1,146 @@
+"""Where the holes of the images to restore are: in masks of their own, in their alpha channel, or in a colour."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from img2img.data.matching import Matches, match_names
+from img2img.errors import UserError
+from img2img.imaging.files import Image, find_images, from_float, read_image, to_channels, to_float
+
+Holes: TypeAlias = NDArray[np.bool_]
+"""H×W, true in holes."""
+
+_COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
+
+
+class HoleFinder(Protocol):
+    """Says where an image's holes are."""
+
+    def __call__(self, path: Path, image: Image) -> tuple[Image, Holes]:
+        """Returns the image as it is to be filled, and its holes.
+
+        Raises:
+            ValueError: If they cannot be told for this image; one line names it and says why.
+        """
+
+
+def find_holes(mask: str, root: Path) -> HoleFinder:
+    """Returns what finds the holes of the images under a root; reads nothing yet.
+
+    Args:
+        mask: A folder of masks, matched with the images by relative path, with the same extension or another; a mask,
+            where the root is one image; `alpha` for all that is not fully opaque; or a colour such as `#ff00ff`, whose
+            pixels are holes. White, by more than half, is a mask's hole.
+        root: Folder of the images, or one image.
+
+    Raises:
+        UserError: If the mask is none of these.
+    """
+    if mask == "alpha":
+        return AlphaHoles()
+    if mask.startswith("#"):
+        if not _COLOUR.fullmatch(mask):
+            raise UserError(f"the mask colour {mask} is not of the form #rrggbb, such as #ff00ff")
+        return ColourHoles((int(mask[1:3], 16), int(mask[3:5], 16), int(mask[5:7], 16)))
+    path = Path(mask).expanduser()
+    if path.is_dir():
+        if root.is_dir() and path.resolve().is_relative_to(root.resolve()):
+            raise UserError(f"the masks {mask} lie in the folder of images {root}, as if they were some; move them out")
+        return MaskFolder(path, root)
+    if path.is_file():
+        if root.is_dir():
+            raise UserError(f"the mask {mask} is one file for a folder of images; give a folder of masks")
+        return MaskFile(path)
+    raise UserError(f"the mask {mask} does not exist; give a folder of masks, `alpha`, or a colour such as #ff00ff")
+
+
+@dataclass
+class MaskFolder:
+    """Masks in a folder of their own.
+
+    Attributes:
+        folder: The masks.
+        root: The images, whose paths relative to it are the masks', but for the extension.
+    """
+
+    folder: Path
+    root: Path
+
+    def __call__(self, path: Path, image: Image) -> tuple[Image, Holes]:
+        """Reads the image's mask."""
+        name = path.relative_to(self._images).as_posix()
+        for ours, theirs in self._matches.ambiguous:
+            if name in ours:
+                raise ValueError(f"{path}: several masks in {self.folder} could be its own: {', '.join(theirs)}")
+        if name not in self._matches.pairs:
+            raise ValueError(f"{path}: there is no mask of this name in {self.folder}")
+        return MaskFile(self.folder / self._matches.pairs[name])(path, image)
+
+    @property
+    def _images(self) -> Path:
+        return self.root.parent if self.root.is_file() else self.root
+
+    @cached_property
+    def _matches(self) -> Matches:
+        images = [self.root] if self.root.is_file() else find_images(self.root)
+        return match_names(_names(images, self._images), _names(find_images(self.folder), self.folder))
+
+
+@dataclass
+class MaskFile:
+    """One mask: white is hole.
+
+    Attributes:
+        file: An image, gray or RGB, of which the luma counts; its alpha does not.
+    """
+
+    file: Path
+
+    def __call__(self, path: Path, image: Image) -> tuple[Image, Holes]:
+        """Reads the mask."""
+        mask = to_float(to_channels(read_image(self.file).pixels, 1))[..., 0]
+        if mask.shape != image.pixels.shape[:2]:
+            sizes = [f"{width}×{height}" for height, width in (mask.shape, image.pixels.shape[:2])]
+            raise ValueError(f"{path}: its mask {self.file} is {sizes[0]}, the image {sizes[1]}")
+        return image, mask > 0.5
+
+
+@dataclass
+class AlphaHoles:
+    """Every pixel that is not fully opaque; filled, the image is opaque."""
+
+    def __call__(self, path: Path, image: Image) -> tuple[Image, Holes]:
+        """Looks at the alpha channel."""
+        if image.alpha is None:
+            raise ValueError(f"{path}: has no alpha channel, which is to say where its holes are")
+        return replace(image, alpha=None), to_float(image.alpha)[..., 0] < 1
+
+
+@dataclass
+class ColourHoles:
+    """Every pixel of exactly one colour; a file of 16 bits or of floats holds the same colour, scaled.
+
+    JPEG and lossy WebP keep no colour exactly.
+
+    Attributes:
+        colour: Red, green and blue, 0 to 255.
+    """
+
+    colour: tuple[int, int, int]
+
+    def __call__(self, path: Path, image: Image) -> tuple[Image, Holes]:
+        """Looks at the pixels."""
+        colour = from_float(to_float(np.array(self.colour, np.uint8)), image.pixels.dtype)
+        return image, (to_channels(image.pixels, 3) == colour).all(axis=2)
+
+
+def _names(files: list[Path], folder: Path) -> list[str]:
+    return [file.relative_to(folder).as_posix() for file in files]

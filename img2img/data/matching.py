@@ -1,0 +1,67 @@
+"""Which files of two folders belong together: those of the same name, whatever their extension."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+MAX_NAMED = 10  # files named in a message
+
+
+@dataclass
+class Matches:
+    """What belongs together of two lists of relative paths.
+
+    Attributes:
+        pairs: Path on the left → path on the right.
+        ambiguous: Paths that agree but for the extension and are more than one on a side: (left, right).
+        left: Paths on the left that nothing on the right agrees with.
+        right: Paths on the right that nothing on the left agrees with.
+    """
+
+    pairs: dict[str, str] = field(default_factory=dict)
+    ambiguous: list[tuple[list[str], list[str]]] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    right: list[str] = field(default_factory=list)
+
+
+def match_names(left: Iterable[str], right: Iterable[str]) -> Matches:
+    """Matches relative paths: the very same first, then those that differ in the extension's case, then in it."""
+    matches = Matches(left=sorted(left), right=sorted(right))
+    for key in (str, _small_extension, without_extension):
+        rights = _grouped(matches.right, key)
+        for name, ours in _grouped(matches.left, key).items():
+            theirs = rights.get(name, [])
+            if len(ours) == len(theirs) == 1:
+                matches.pairs[ours[0]] = theirs[0]
+            elif theirs and key is without_extension:
+                matches.ambiguous.append((ours, theirs))
+        taken = {*matches.pairs, *(name for ours, _ in matches.ambiguous for name in ours)}
+        matches.left = [name for name in matches.left if name not in taken]
+        taken = {*matches.pairs.values(), *(name for _, theirs in matches.ambiguous for name in theirs)}
+        matches.right = [name for name in matches.right if name not in taken]
+    return matches
+
+
+def without_extension(name: str) -> str:
+    """Returns a relative path without its last extension."""
+    return str(PurePosixPath(name).with_suffix(""))
+
+
+def listed(items: Sequence[str], separator: str = ", ") -> str:
+    """Returns the first items in one line, and how many there are beside them."""
+    more = f"{separator}and {len(items) - MAX_NAMED} more" if len(items) > MAX_NAMED else ""
+    return separator.join(items[:MAX_NAMED]) + more
+
+
+def _small_extension(name: str) -> str:
+    path = PurePosixPath(name)
+    return str(path.with_suffix(path.suffix.lower()))
+
+
+def _grouped(names: Iterable[str], key: Callable[[str], str]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(key(name), []).append(name)
+    return groups

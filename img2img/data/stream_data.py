@@ -1,0 +1,270 @@
+"""What data modules share whose training is the sample stream: splits, cache, loaders, the position in the stream."""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import albumentations
+import cv2
+import torch
+from lightning.pytorch import LightningDataModule, Trainer
+from torch.utils.data import DataLoader
+
+from img2img.data.cache import DecodedCache, prepare_all
+from img2img.data.folders import Source, Split, find_split
+from img2img.data.holes import find_holes
+from img2img.data.image_folder import predict_loader
+from img2img.data.matching import listed
+from img2img.data.pairs import Sample, StreamPairs, Transform, WholePairs, collate
+from img2img.data.stream import EvaluationSampler, StreamSampler
+from img2img.errors import UserError
+
+_SPLITS: dict[str, tuple[Split, ...]] = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}
+
+
+class PairedData(LightningDataModule, ABC):
+    """(input, target) pairs: training is an endless numbered stream whose sample n depends on (seed, n) alone.
+
+    See `img2img.data.stream`. Validation and test look at whole images, by (seed, image) alone.
+
+    Args:
+        crop_size: Side of the square training crops, in pixels; smaller images are padded by reflection.
+        batch_size: Crops in a batch, for each process.
+        geometry: Albumentations transforms that input and target share, after the crop; None for the eight
+            symmetries of the square.
+        channels: 3 for RGB, 1 for gray; images are converted.
+        predict_dir: Folder of the images to restore with `predict`.
+        predict_mask: Where their holes are: a folder of masks of the same names (white is hole), `alpha` (what is not
+            opaque), or a colour such as "#ff00ff" with its quotes, for YAML begins a comment with #; None for images
+            without holes.
+        share: Share of the images for val, and for test, where one folder is divided.
+        val_crop_size: Validation looks at the centre square of this side, test at whole images; None for whole ones.
+        val_images: Validation looks at no more than so many images of the root, evenly spread; None for all.
+        num_workers: Processes that prepare samples; None for four a GPU, and none on CPUs, whose cores the network
+            needs.
+        cache_gb: Size limit of the decoded-image cache, in 10^9 bytes; 0 switches it off.
+        samples_per_epoch: Crops in an epoch; None for the whole run where `trainer.max_steps` says how long it is,
+            else for as many as cover the training images once.
+        seed: Seed of the stream; None for that of `seed_everything`.
+
+    Raises:
+        UserError: If a number is out of its range, or the mask is none of these.
+    """
+
+    _advice = ""  # what else could be done where a split lacks images
+
+    def __init__(
+        self,
+        crop_size: int = 128,
+        batch_size: int = 12,
+        geometry: list[Transform] | None = None,
+        channels: Literal[1, 3] = 3,
+        predict_dir: str | None = None,
+        predict_mask: str | None = None,
+        share: float = 0.1,
+        val_crop_size: int | None = 512,
+        val_images: int | None = 16,
+        num_workers: int | None = None,
+        cache_gb: float = 16.0,
+        samples_per_epoch: int | None = None,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__()
+        for name, value in (("crop_size", crop_size), ("batch_size", batch_size), ("val_images", val_images)):
+            if value is not None and value < 1:
+                raise UserError(f"{name} must be at least 1, not {value}")
+        if not 0 < share < 0.5:
+            raise UserError(f"share must lie between 0 and 0.5, not {share}")
+        self.crop_size, self.batch_size, self.share = crop_size, batch_size, share
+        self.predict_dir, self.predict_mask = predict_dir, predict_mask
+        if predict_mask is not None and predict_dir is not None:
+            find_holes(predict_mask, Path(predict_dir).expanduser())  # now, not when the model has been loaded
+        self.val_crop_size, self.val_images = val_crop_size, val_images
+        self.num_workers, self.samples_per_epoch, self.seed = num_workers, samples_per_epoch, seed
+        symmetries: list[Transform] = [albumentations.D4(p=1.0)] if geometry is None else geometry
+        self.geometry = [_random_crop(crop_size), *symmetries]
+        self.channels, self.cache_gb = channels, cache_gb
+        self.cache = DecodedCache(channels, cache_gb)
+        self._sources: dict[Split, Source] = {}
+        self._base = {"next_sample": 0, "global_step": 0}
+
+    # What subclasses say -----------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def training_pairs(self) -> StreamPairs:
+        """Returns the stream, whose item n is sample n; after `setup("fit")`."""
+
+    @abstractmethod
+    def _evaluation_pairs(self, source: Source, crop_size: int | None) -> WholePairs:
+        """Returns the pairs of validation or test."""
+
+    @abstractmethod
+    def _root(self) -> Path:
+        """Returns the folder that holds, or is divided into, train, val and test."""
+
+    def _find(self, split: Split) -> Source:
+        """Returns the images of a split, readable or not."""
+        source = find_split(self._root(), split, self._seed, self.share, self._advice)
+        count = len(source.paths)
+        if split == "val" and self.val_images is not None and count > self.val_images:
+            spread = (source.paths[i * count // self.val_images] for i in range(self.val_images))
+            source = replace(source, paths=tuple(spread))
+        return source
+
+    def _files(self, split: Split, source: Source) -> list[tuple[DecodedCache, Sequence[Path]]]:
+        """Returns the files that make the pairs, and what opens them; file i of each belongs to pair i."""
+        return [(self.cache, source.paths)]
+
+    def _divided_by_seed(self, split: Split) -> bool:
+        """Returns whether it is the seed that says which images a split holds."""
+        return not (self._root() / "train").is_dir()
+
+    # Which images ------------------------------------------------------------------------------------------------
+
+    def prepare_data(self) -> None:
+        """Decodes the images into the cache; Lightning calls this in one process a node."""
+        stage = None if self.trainer is None else self.trainer.state.fn
+        splits = _SPLITS.get("fit" if stage is None else stage.value, ())
+        prepare_all([request for split in splits for request in self._files(split, self._find(split))])
+
+    def setup(self, stage: str) -> None:
+        """Finds the readable images of the splits that the stage needs.
+
+        Raises:
+            FileNotFoundError: If a folder is missing or holds no readable image.
+        """
+        for split in _SPLITS.get(stage, ()):
+            if split not in self._sources:
+                self._sources[split] = self._without_unreadable(split, self._find(split))
+
+    def _without_unreadable(self, split: Split, source: Source) -> Source:
+        problems = [[cache.problem(path) for path in paths] for cache, paths in self._files(split, source)]
+        of_pairs = [[reason for reason in reasons if reason is not None] for reasons in zip(*problems, strict=True)]
+        bad = [reason for reasons in of_pairs for reason in reasons]
+        if bad:
+            warnings.warn(f"skipped {len(bad)} unreadable file(s): {listed(bad, '; ')}", stacklevel=2)
+        readable = tuple(path for path, reasons in zip(source.paths, of_pairs, strict=True) if not reasons)
+        if not readable:
+            raise FileNotFoundError(f"none of the {len(source.paths)} image file(s) under {source.root} can be read")
+        return replace(source, paths=readable)
+
+    @property
+    def _seed(self) -> int:
+        return 0 if self.seed is None else self.seed
+
+    # Loaders -----------------------------------------------------------------------------------------------------
+
+    def train_dataloader(self) -> DataLoader[Sample]:
+        """Returns the loader of this rank's share of the stream."""
+        trainer = self._require_trainer()
+        sampler = StreamSampler(
+            self._next_sample,
+            self._batches_in_epoch(),
+            self.batch_size,
+            trainer.global_rank,
+            trainer.world_size,
+        )
+        workers = self._workers()
+        return DataLoader(
+            self.training_pairs(),
+            batch_size=self.batch_size,
+            sampler=sampler,
+            collate_fn=collate,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def val_dataloader(self) -> DataLoader[Sample]:
+        """Returns the loader of the validation images, one at a time, each with every corruption."""
+        return self._evaluation_loader("val", self.val_crop_size)
+
+    def test_dataloader(self) -> DataLoader[Sample]:
+        """Returns the loader of the whole test images, one at a time, each with every corruption."""
+        return self._evaluation_loader("test", None)
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """Returns the loader of the images to restore.
+
+        Raises:
+            UserError: If `predict_dir` was not given.
+        """
+        if self.predict_dir is None:
+            raise UserError("predict needs --data.predict_dir, the folder of the images to restore")
+        trainer, root = self._require_trainer(), Path(self.predict_dir).expanduser()
+        return predict_loader(root, self._workers(), trainer.global_rank, trainer.world_size, self.predict_mask)
+
+    def _evaluation_loader(self, split: Split, crop_size: int | None) -> DataLoader[Sample]:
+        pairs = self._evaluation_pairs(self._sources[split], crop_size)
+        trainer = self._require_trainer()
+        sampler = EvaluationSampler(len(pairs), trainer.global_rank, trainer.world_size)
+        return DataLoader(pairs, batch_size=1, sampler=sampler, collate_fn=collate, num_workers=self._workers())
+
+    def _workers(self) -> int:
+        if self.num_workers is not None:
+            return self.num_workers
+        return 0 if self._require_trainer().strategy.root_device.type == "cpu" else 4
+
+    def _require_trainer(self) -> Trainer:
+        if self.trainer is None:
+            name = type(self).__name__
+            raise RuntimeError(f"{name} makes its loaders for a Trainer; call trainer.fit(task, datamodule=…)")
+        return self.trainer
+
+    # The position in the stream ----------------------------------------------------------------------------------
+
+    def _samples_per_step(self) -> int:
+        trainer = self._require_trainer()
+        return self.batch_size * trainer.world_size * trainer.accumulate_grad_batches
+
+    def _next_sample(self) -> int:
+        # global_step alone would not do: on resuming, workers are primed before Lightning restores it. Counting from
+        # the checkpoint's own position also allows another batch size from there on.
+        steps = self._require_trainer().global_step - self._base["global_step"]
+        return self._base["next_sample"] + max(0, steps) * self._samples_per_step()
+
+    def _batches_in_epoch(self) -> int:
+        trainer = self._require_trainer()
+        if self.samples_per_epoch is not None:
+            samples = self.samples_per_epoch
+        elif trainer.max_steps > 0:
+            return trainer.max_steps * trainer.accumulate_grad_batches
+        else:
+            cache, paths = self._files("train", self._sources["train"])[0]
+            opened = (cache.open(path) for path in paths)
+            samples = -(-sum(image.shape[0] * image.shape[1] for image in opened) // self.crop_size**2)
+        return max(1, -(-samples // (self.batch_size * trainer.world_size)))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the position in the stream, for the checkpoint."""
+        step = self._require_trainer().global_step
+        return {"next_sample": self._next_sample(), "global_step": step, "seed": self._seed}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on at the position of a checkpoint.
+
+        Raises:
+            UserError: If the seed is another where it decides what is trained on: it orders the stream, and divides a
+                folder that has no train/ of its own, so that images trained on would be tested with.
+        """
+        stage = self._require_trainer().state.fn
+        training, testing = stage == "fit", stage in ("validate", "test")
+        divided = testing and self._divided_by_seed("test" if stage == "test" else "val")
+        if state_dict["seed"] != self._seed and (training or divided):
+            raise UserError(
+                f"this checkpoint was trained with seed {state_dict['seed']}, not {self._seed}: "
+                f"give --seed_everything {state_dict['seed']}, or --model.weights to start another training from it"
+            )
+        self._base = {key: state_dict[key] for key in self._base}
+
+
+def _random_crop(size: int) -> Transform:
+    crop: Transform = albumentations.RandomCrop(
+        size, size, pad_if_needed=True, border_mode=cv2.BORDER_REFLECT_101, p=1.0
+    )
+    return crop

@@ -1,0 +1,90 @@
+"""The default inpainting network: a smooth filling first, then the restoration U-Net, which corrects it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from img2img.networks.unet import RestorationUNet
+
+
+class InpaintingUNet(nn.Module):
+    """Fills holes smoothly by `pull_push`, then adds what a `RestorationUNet` makes of the filling and the mask.
+
+    A new network returns the smooth filling: training starts from there.
+
+    Args:
+        in_channels: Channels of the image and one for the mask: 4 for RGB, 2 for gray.
+        channels: Width of each level, see `RestorationUNet`.
+        blocks: Residual blocks of each level.
+        levels: Halvings of the smooth filling: holes up to about 2^levels pixels wide are filled from their rim.
+
+    Raises:
+        ValueError: If there are fewer than two channels in.
+    """
+
+    def __init__(
+        self, in_channels: int = 4, channels: Sequence[int] = (48, 96, 192), blocks: int = 2, levels: int = 7
+    ) -> None:
+        super().__init__()
+        if in_channels < 2:
+            raise ValueError(f"in_channels counts the image's and the mask, at least 2, not {in_channels}")
+        self.in_channels, self.levels = in_channels, levels
+        self.unet = RestorationUNet(in_channels, in_channels - 1, channels, blocks, residual=False)
+        nn.init.zeros_(self.unet.tail.weight)
+
+    @property
+    def receptive_field(self) -> int:
+        """Radius in input pixels, see `RestorationUNet`: the U-Net's, and behind it the filling's.
+
+        The filling sees from a pixel, at each level, one cell beyond its own, and in the coarsest all of its cell.
+        """
+        return self.unet.receptive_field + 4 * (1 << self.levels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Draws an image from a holed one.
+
+        Args:
+            x: N×(C+1)×H×W, the image and, last, the mask, 1 in the hole; of any size from 1×1.
+
+        Returns:
+            N×C×H×W, not clamped.
+        """
+        image, mask = x[:, :-1], x[:, -1:]
+        filled = pull_push(image, mask, self.levels)
+        corrected: Tensor = filled + self.unet(torch.cat([filled, mask], dim=1))
+        return corrected
+
+
+def pull_push(image: Tensor, mask: Tensor, levels: int) -> Tensor:
+    """Fills holes smoothly from their rim, by averaging known pixels to coarser and coarser levels and back.
+
+    Gortler et al., "The Lumigraph", SIGGRAPH 1996, section 3.4.
+
+    Args:
+        image: N×C×H×W.
+        mask: N×1×H×W, 1 in the hole.
+        levels: How often to halve; what is not filled even then becomes 0.5.
+
+    Returns:
+        N×C×H×W; outside the hole the image.
+    """
+    height, width = image.shape[-2:]
+    side = 2**levels
+    known = F.pad(1 - mask, (0, -width % side, 0, -height % side))  # padding is a hole too
+    image = F.pad(image, (0, -width % side, 0, -height % side))
+    pyramid = [(image, known)]
+    for _ in range(levels):
+        weight = F.avg_pool2d(known, 2)
+        image = F.avg_pool2d(image * known, 2) / weight.clamp_min(1e-6)
+        known = (4 * weight).clamp(max=1)  # one known pixel of four is enough to be known
+        pyramid.append((image, known))
+    filled = torch.full_like(image, 0.5)
+    for image, known in reversed(pyramid):
+        if filled.shape[-2:] != image.shape[-2:]:
+            filled = F.interpolate(filled, scale_factor=2, mode="bilinear")
+        filled = known * image + (1 - known) * filled
+    return filled[..., :height, :width]

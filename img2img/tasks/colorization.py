@@ -1,0 +1,89 @@
+"""Colourisation: gray in, colour out, with the luma kept exactly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from img2img.errors import UserError
+from img2img.networks import RestorationUNet
+from img2img.tasks.colour import chroma, compose, luma
+from img2img.tasks.losses import ChromaLoss
+from img2img.tasks.metrics import ChromaPSNR, Colorfulness, DeltaE2000, Metric
+from img2img.tasks.restoration import Batch, Restoration
+
+
+class Colorization(Restoration):
+    """Trains a network to give colour to gray images.
+
+    The network sees the luma, Rec. 601 Y' of the stored values, and predicts the chroma, Cb and Cr. The output has the
+    luma of the input exactly, up to the rounding of 8 bits; chroma that would leave the gamut is shrunk.
+
+    Args:
+        network: Any module that maps N×1×H×W to N×2×H×W, or to as many channels as the loss asks for; None for a
+            `RestorationUNet` that sees far at a quarter of the size.
+        loss: Any module that compares chroma with chroma, N×2×H×W, such as `torch.nn.L1Loss`, or one that
+            wants more of the network (`ChromaClasses`); None for `ChromaLoss()`.
+        metrics: As in `Restoration`; None for `DeltaE2000`, `ChromaPSNR` and `Colorfulness`.
+        kwargs: What every `Task` takes.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module | None = None,
+        loss: nn.Module | None = None,
+        metrics: list[Metric] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if network is None:
+            network = RestorationUNet(1, 2, (64, 128, 256, 384), shuffle=4, bias=True, residual=False)
+        loss = ChromaLoss() if loss is None else loss
+        metrics = [DeltaE2000(), ChromaPSNR(), Colorfulness()] if metrics is None else metrics
+        super().__init__(network, loss, metrics, **kwargs)
+
+    def predict(self, batch: Batch) -> Tensor:
+        """Returns what the network says of the chroma."""
+        gray = to_gray(batch["input"]).contiguous(memory_format=torch.channels_last)
+        raw: Tensor = self.network(gray)
+        wanted = getattr(self.loss, "channels", 2)
+        if raw.shape[1] != wanted:
+            raise UserError(
+                f"{type(self.loss).__name__} needs a network with {wanted} channels out, not {raw.shape[1]}: "
+                f"set network.init_args.out_channels to {wanted}"
+            )
+        return raw
+
+    def loss_of(self, raw: Tensor, batch: Batch) -> Tensor:
+        """Returns the loss of the chroma."""
+        loss: Tensor = self.loss(raw, chroma(batch["target"]))
+        return loss
+
+    def finish(self, raw: Tensor, batch: Batch) -> Tensor:
+        """Returns the input with the predicted chroma, N×3×H×W."""
+        decode = getattr(self.loss, "decode", None)
+        colour = raw.float() if decode is None else decode(raw.float())
+        return compose(to_gray(batch["input"]).clamp(0, 1), colour)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Gives colour to an image.
+
+        Args:
+            image: N×C×H×W float32 in [0, 1], C = 1 or 3, of which the luma is seen; of any size from 1×1.
+
+        Returns:
+            N×3×H×W in [0, 1], whose luma is the image's.
+        """
+        batch = {"input": image}
+        return self.finish(self.predict(batch), batch)
+
+    def restore(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Gives colour to gray images; those of RGB images is replaced."""
+        coloured: Tensor = self(image)
+        return coloured
+
+
+def to_gray(image: Tensor) -> Tensor:
+    """Returns N×1×H×W: gray images as they are, the luma of RGB images."""
+    return image if image.shape[1] == 1 else luma(image)
