@@ -1,8 +1,9 @@
 """What each task reaches after equal times of training, beside the untreated image and what OpenCV offers.
 
 Trains `denoise`, `inpaint`, `colorize` and `denoise_without_clean` one after the other, each for the same time, and
-measures all on whole images with the corruptions of their configs' `evaluation`. Every method sees the very same input;
-its output is rounded to 8 bits. A run that is already there is measured, not trained again.
+measures all on whole images with the corruptions of their configs' `evaluation`. Every method sees the same corruption,
+OpenCV's clamped and rounded to the 8 bits that it takes; all outputs are rounded to 8 bits. A finished run that is
+already there is measured, not trained again.
 
     python benchmarks/every_task.py TRAIN_FOLDER TEST_FOLDER [--minutes 15] [--runs runs/every_task] [--only denoise …]
 """
@@ -28,7 +29,11 @@ Row = dict[str, dict[str, list[float]]]  # metric → method → a value for eac
 
 
 def train(task: str, folder: str, minutes: int, runs: Path) -> Path:
-    """Returns the run's last checkpoint, of averaged weights; trains it if there is none."""
+    """Returns the run's last checkpoint, of averaged weights; trains it if there is none.
+
+    Raises:
+        SystemExit: If the one that is there was trained for another time.
+    """
     from img2img.cli import main
 
     checkpoint = runs / task / "0" / "last.ckpt"
@@ -37,17 +42,22 @@ def train(task: str, folder: str, minutes: int, runs: Path) -> Path:
         rarely = ["--trainer.val_check_interval=400", "--data.val_images=8"]
         place = [f"--trainer.default_root_dir={runs}", f"--data.root={folder}"]
         main(["fit", "--config", f"{task}.yaml", *length, *rarely, *place])
+    saved = torch.load(checkpoint, weights_only=True)
+    elapsed = saved["callbacks"]["Timer"]["time_elapsed"]["train"] / 60
+    if not minutes <= elapsed < minutes + 2:
+        sys.exit(f"{checkpoint} was trained for {elapsed:.1f} minutes; delete it, or give --minutes")
+    print(f"\n{task}: {saved['global_step']} steps in {elapsed:.1f} minutes")
     return checkpoint
 
 
 def evaluation_items(task: str, folder: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yields each test image with each corruption of the config, as the name of the corruption and a batch of one."""
     from img2img.commands.arguments import find_config
-    from img2img.commands.preview import task_and_data
+    from img2img.commands.from_config import task_and_data
     from img2img.data.folders import whole_folder
     from img2img.data.pairs import EvaluationPairs, collate
 
-    _, data = task_and_data(find_config(f"{task}.yaml"), [], seed=0)
+    _, data = task_and_data(find_config(f"{task}.yaml"), [])
     pairs = EvaluationPairs(whole_folder(Path(folder)), data.cache, data.evaluation, 0)
     for number in range(len(pairs)):
         batch = collate([pairs[number, True]])

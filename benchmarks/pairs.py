@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from img2img.commands.preview import task_and_data
+from img2img.commands.from_config import task_and_data
 from img2img.data import FolderPairs
 from img2img.data.pairs import collate
 from img2img.shipped import shipped_configs
@@ -79,7 +79,7 @@ def compare(config: Path, folder: str, seconds: float, repeats: int) -> str:
     """Returns a line of the table."""
     two = config.name == "pairs.yaml"
     roots = [f"--data.input_root={folder}", f"--data.target_root={folder}"] if two else [f"--data.root={folder}"]
-    _, data = task_and_data(config, roots, seed=0)
+    _, data = task_and_data(config, roots)
     start = time.perf_counter()
     data.prepare_data()
     data.setup("fit")
@@ -87,7 +87,7 @@ def compare(config: Path, folder: str, seconds: float, repeats: int) -> str:
     pairs = data.training_pairs()
     numbers = iter(range(10**9))
     ours = DataLoader(pairs, batch_size=data.batch_size, sampler=numbers, collate_fn=collate)  # type: ignore[arg-type]
-    hand = DataLoader(ByHand(list(pairs.source.paths), data), data.batch_size, shuffle=True, drop_last=True)
+    hand = DataLoader(ByHand(list(pairs.source.paths), data), data.batch_size, shuffle=True)
     streams = iter(ours), endless(lambda: hand)
     measured = [[speed(stream, seconds) for stream in streams] for _ in range(repeats)]
     mine, theirs = (statistics.median(column) for column in zip(*measured, strict=True))
@@ -105,13 +105,13 @@ def main() -> None:
     options = parser.parse_args()
     random.seed(0)
     torch.manual_seed(0)
-    with tempfile.TemporaryDirectory() as cache:  # an empty one, so that filling it can be timed
-        os.environ["IMG2IMG_CACHE"] = cache
-        for folder in options.folders:
-            print(f"\n{folder}\n{'config':24} {'img2img':>10} {'by hand':>10} {'ratio':>8} {'cache filled':>12}")
-            print(f"{'':24} {'pairs/s':>10} {'pairs/s':>10} {'':8} {'s':>12}")
-            for config in shipped_configs():
-                if options.only is None or config.stem in options.only:
+    for folder in options.folders:
+        print(f"\n{folder}\n{'config':24} {'img2img':>10} {'by hand':>10} {'ratio':>8} {'cache filled':>12}")
+        print(f"{'':24} {'pairs/s':>10} {'pairs/s':>10} {'':8} {'s':>12}")
+        for config in shipped_configs():
+            if options.only is None or config.stem in options.only:
+                with tempfile.TemporaryDirectory() as cache:  # an empty one, so that filling it can be timed
+                    os.environ["IMG2IMG_CACHE"] = cache
                     print(compare(config, folder, options.seconds, options.repeats), flush=True)
 
 

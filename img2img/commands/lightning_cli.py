@@ -140,8 +140,12 @@ class CLI(LightningCLI):
         if self.subcommand == "predict" and getattr(self.datamodule, "predict_dir", "") is None:
             raise UserError("predict needs --data.predict_dir, the folder of the images to restore")
         if self.subcommand == "predict" and hasattr(self.datamodule, "predict_dir"):
-            check_folders(Path(self.datamodule.predict_dir).expanduser(), Path(self._get(self.config, "output").folder))
-            check_mask(self.model, getattr(self.datamodule, "predict_mask", None), "--data.predict_mask")
+            images, mask = (
+                Path(self.datamodule.predict_dir).expanduser(),
+                getattr(self.datamodule, "predict_mask", None),
+            )
+            check_folders(images, Path(self._get(self.config, "output").folder), mask)
+            check_mask(self.model, mask, "--data.predict_mask")
         checkpoint = self._get(self.config, "ckpt_path")
         if checkpoint is not None:
             check_weights(Path(checkpoint), self.model)
@@ -224,6 +228,7 @@ def _quieten() -> None:
         r".*The dirpath has changed",  # a run that starts from another run's checkpoint
         r".*predict returned None",  # padding and unreadable files
         r"(?s).*JsonargparseDeprecationWarning|.*was deprecated in v4",  # Lightning calls jsonargparse's old names
+        r"(?s).*Dump of a value that does not round-trip",  # albumentations' tuples: lists are as good
         r".*isinstance\(treespec, LeafSpec\)",  # Lightning on a newer torch
         r".*`lr_scheduler.step\(\)` before `optimizer.step\(\)`",  # at resuming; Lightning #5558
     )

@@ -9,15 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from img2img.commands.arguments import find_config, read_config
+from img2img.commands.arguments import find_config
 from img2img.errors import UserError
 
 if TYPE_CHECKING:
-    from img2img.data import PairedData
     from img2img.data.pairs import Sample
-    from img2img.tasks import Task
 
 COLUMNS = 4
 
@@ -35,13 +31,16 @@ def run(command: str, arguments: Sequence[str]) -> None:
     parser.add_argument("--config", required=True, help="a YAML here or among the shipped ones")
     parser.add_argument("--first", type=int, default=0, help="number of the first pair (default: 0)")
     parser.add_argument("--n", type=int, default=16, help="how many pairs (default: 16)")
-    parser.add_argument("--seed_everything", type=int, default=0, help="seed of the stream, as in fit (default: 0)")
+    parser.add_argument(
+        "--seed_everything", type=int, help="seed of the stream, as in fit (default: the config's, or 0)"
+    )
     options, flags = parser.parse_known_args(arguments)
     config = find_config(options.config)
     other = [flag for flag in flags if flag.startswith("-") and not flag.startswith("--data.")]
     if other or options.n < 1 or options.first < 0:
         raise UserError(f"unknown option {other[0]}" if other else "--n must be at least 1 and --first at least 0")
     sys.path.append(os.getcwd())  # classes of one's own, in a module beside the config
+    from img2img.commands.from_config import task_and_data
     from img2img.imaging.files import Image, write_image
 
     task, data = task_and_data(config, flags, options.seed_everything)
@@ -51,36 +50,6 @@ def run(command: str, arguments: Sequence[str]) -> None:
     samples = [pairs[n] for n in range(options.first, options.first + options.n)]
     write_image(Path(options.output), Image(draw_pairs(samples, getattr(task, "needs_mask", False)), None, {}))
     print(f"Pairs {options.first} to {options.first + options.n - 1} of {config.name}: {options.output}")
-
-
-def task_and_data(config: Path, flags: Sequence[str], seed: int) -> tuple[Task, PairedData]:
-    """Returns the task and the data module of a config.
-
-    Raises:
-        UserError: If the data are no stream of pairs, or a value is wrong.
-    """
-    from lightning.pytorch import LightningDataModule
-
-    from img2img.commands.lightning_cli import NAMED_IN_YAML, Parser
-    from img2img.commands.messages import essence
-    from img2img.data import PairedData
-    from img2img.tasks import Task
-
-    parser = Parser()
-    parser.add_lightning_class_args(Task, "model", subclass_mode=True)
-    parser.add_lightning_class_args(LightningDataModule, "data", subclass_mode=True)
-    settings = read_config(config)
-    parts = [f"--{part}={yaml.safe_dump(settings.get(part), default_flow_style=True)}" for part in ("model", "data")]
-    parsed = parser.parse_args([*parts, *flags])
-    try:
-        built = parser.instantiate(parsed)
-    except (ValueError, TypeError) as error:
-        raise UserError(essence(str(error), NAMED_IN_YAML)) from error
-    data = built.data
-    if not isinstance(data, PairedData):
-        raise UserError(f"preview shows the pairs of CorruptedPairs or FolderPairs, not of {type(data).__name__}")
-    data.seed = seed if data.seed is None else data.seed
-    return built.model, data
 
 
 def draw_pairs(samples: Sequence[Sample], sees_mask: bool) -> Any:

@@ -27,7 +27,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     parser.add_argument("output", help="folder, which gets the same tree and names, or image")
     parser.add_argument("--model", required=True, help="checkpoint, such as runs/denoise/0/best.ckpt")
     parser.add_argument(
-        "--mask", help="what to fill: a folder of masks (white = hole) or one mask, alpha, or a colour such as #ff00ff"
+        "--mask", help="what to fill: a folder of masks (white is hole), a mask, alpha, or a colour such as '#ff00ff'"
     )
     parser.add_argument("--accelerator", default="auto", help="cpu, gpu, auto … as in Lightning (default: auto)")
     parser.add_argument("--devices", default="auto", help="how many devices share the images (default: auto)")
@@ -35,27 +35,27 @@ def run(command: str, arguments: Sequence[str]) -> None:
     parser.add_argument("--trust", action="append", default=[], metavar="PACKAGE", help="further package of networks")
     options = vars(parser.parse_args(arguments))
     devices = options.pop("devices")
-    check_folders(Path(options["input"]), Path(options["output"]))
+    check_folders(Path(options["input"]), Path(options["output"]), options["mask"])
     if not Path(options["model"]).is_file():
         raise UserError(f"--model {options['model']} does not exist; give a checkpoint that `img2img fit` wrote")
     sys.path.append(os.getcwd())  # networks of one's own, beside the images
     restore(**options, num_workers=1, devices=int(devices) if devices.isdigit() else devices)
 
 
-def check_folders(source: Path, destination: Path) -> None:
-    """Refuses what could never work or would write among the originals.
+def check_folders(source: Path, destination: Path, mask: str | Path | None = None) -> None:
+    """Refuses what could never work or would write among the originals or their masks.
 
     Raises:
-        UserError: If the source does not exist, or the destination lies in it.
+        UserError: If the source does not exist, or the destination lies in it or among the masks.
     """
     if not source.exists():
         raise UserError(f"{source} does not exist; give a folder of images or an image")
-    if source.is_dir() and (
-        source.resolve() == destination.resolve() or source.resolve() in destination.resolve().parents
-    ):
+    if source.is_dir() and destination.resolve().is_relative_to(source.resolve()):
         raise UserError(
             f"the output {destination} lies in the input {source}; originals are never written among: choose another"
         )
+    if mask is not None and destination.resolve().is_relative_to(Path(mask).expanduser().resolve()):
+        raise UserError(f"the output {destination} would be written over the masks {mask}; choose another")
     if source.is_file() and destination.suffix and destination.suffix.lower() not in SUFFIXES:
         raise UserError(f"{destination}: the formats are {', '.join(sorted(SUFFIXES))}; or give a folder")
     if source.is_file() and destination.exists() and destination.samefile(source):
@@ -106,7 +106,7 @@ def restore(
         SystemExit: With code 1 if some file was not restored; its reason is printed.
     """
     source, destination = Path(input), Path(output)
-    check_folders(source, destination)
+    check_folders(source, destination, mask)
     from img2img.callbacks import ImageWriter, Progress
     from img2img.commands.trainer import Trainer
     from img2img.data import ImageFolder

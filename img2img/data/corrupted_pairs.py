@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ class CorruptedPairs(PairedData):
         self.corruption = [GaussianNoise()] if corruption is None else corruption
         self.evaluation = _standard_noise() if evaluation is None else evaluation
         self.fixed_corruption = fixed_corruption or []
-        for transforms in (self.fixed_corruption, self.corruption, *self.evaluation.values()):
+        for transforms in (self.fixed_corruption + self.corruption, *self.evaluation.values()):
             _warn_of_clipping(transforms)
 
     def training_pairs(self) -> TrainingPairs:
@@ -98,15 +98,37 @@ def _standard_noise() -> dict[str, list[Transform]]:
 def _warn_of_clipping(transforms: Sequence[Transform]) -> None:
     """Warns where albumentations would clip noise that is meant to be unclipped."""
     noise: Transform | None = None
-    for transform in transforms:
-        if getattr(transform, "unclipped", False):
-            noise = transform
-        elif isinstance(transform, Clip):
-            noise = None  # on purpose
-        elif noise is not None and not isinstance(transform, MaskTransform | albumentations.CoarseDropout):
+    for transform in _in_sequence(transforms):
+        parts = _parts(transform)
+        clipping = next((part for part in parts if _clips(part)), None)
+        if noise is not None and clipping is not None:
             warnings.warn(
-                f"{type(noise).__name__} adds unclipped noise, which {type(transform).__name__} after it clips to "
+                f"{type(noise).__name__} adds unclipped noise, which {type(clipping).__name__} after it clips to "
                 "[0, 1]; put noise last, or Clip behind it",
                 stacklevel=3,
             )
+        if clipping is not None or isinstance(transform, Clip):
             noise = None
+        noise = next((part for part in parts if getattr(part, "unclipped", False)), noise)
+
+
+def _in_sequence(transforms: Sequence[Transform]) -> Iterator[Transform]:
+    """Yields transforms in their order, those of a Sequential one by one."""
+    for transform in transforms:
+        if isinstance(transform, albumentations.Sequential):
+            yield from _in_sequence(transform.transforms)
+        else:
+            yield transform
+
+
+def _parts(transform: Transform) -> list[Transform]:
+    """Returns a transform, or the members of a composition (OneOf, SomeOf …), any of which may be applied."""
+    if isinstance(transform, albumentations.BaseCompose):
+        return [part for member in transform.transforms for part in _parts(member)]
+    return [transform]
+
+
+def _clips(transform: Transform) -> bool:
+    """Returns whether a transform clips, other than on purpose: all of albumentations', that we know, but dropout."""
+    ours = isinstance(transform, MaskTransform | albumentations.CoarseDropout | Clip)
+    return not ours and not getattr(transform, "unclipped", False)

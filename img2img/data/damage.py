@@ -33,7 +33,8 @@ class FixedDamage:
 
     def __init__(self, transforms: Sequence[Transform], seed: int, source: Source) -> None:
         self.pipeline, self.seed, self.source = compose(transforms), seed, source
-        self.description = describe(self.pipeline)  # after composing, which sets some attributes of its transforms
+        # Described after composing, which sets some attributes of its transforms.
+        self.description = f"{albumentations.__version__}: {describe(self.pipeline)}"
 
     def key(self, path: Path) -> str:
         """Returns what the result depends on: transforms and their arguments, seed, name."""

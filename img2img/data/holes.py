@@ -48,7 +48,7 @@ def find_holes(mask: str, root: Path) -> HoleFinder:
         return AlphaHoles()
     if mask.startswith("#"):
         if not _COLOUR.fullmatch(mask):
-            raise UserError(f"the mask colour {mask} is not of the form #rrggbb, such as #ff00ff")
+            raise UserError(f"the mask colour {mask} is not of the form #rrggbb, such as '#ff00ff'")
         return ColourHoles((int(mask[1:3], 16), int(mask[3:5], 16), int(mask[5:7], 16)))
     path = Path(mask).expanduser()
     if path.is_dir():
@@ -59,7 +59,7 @@ def find_holes(mask: str, root: Path) -> HoleFinder:
         if root.is_dir():
             raise UserError(f"the mask {mask} is one file for a folder of images; give a folder of masks")
         return MaskFile(path)
-    raise UserError(f"the mask {mask} does not exist; give a folder of masks, `alpha`, or a colour such as #ff00ff")
+    raise UserError(f"the mask {mask} does not exist; give a folder of masks, alpha, or a colour such as '#ff00ff'")
 
 
 @dataclass
@@ -110,6 +110,8 @@ class MaskFile:
         if mask.shape != image.pixels.shape[:2]:
             sizes = [f"{width}×{height}" for height, width in (mask.shape, image.pixels.shape[:2])]
             raise ValueError(f"{path}: its mask {self.file} is {sizes[0]}, the image {sizes[1]}")
+        if 0 < mask.max() <= 1 / 255:
+            raise ValueError(f"{path}: its mask {self.file} is black, with values of 0 and 1 of 255; white is the hole")
         return image, mask > 0.5
 
 

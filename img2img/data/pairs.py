@@ -98,6 +98,11 @@ def collate(samples: Sequence[Sample]) -> dict[str, Any]:
     batch: dict[str, Any] = {key: [sample[key] for sample in samples] for key in samples[0]}  # type: ignore[literal-required]
     for key in ("input", "target", "mask"):
         if key in batch:
+            if len(shapes := {tuple(image.shape) for image in batch[key]}) > 1:
+                raise UserError(
+                    f"the {key}s of a batch differ in shape: {', '.join(map(str, sorted(shapes)))} (height, width, "
+                    "channels); a transform that changes it, such as ToGray, needs p: 1.0"
+                )
             batch[key] = torch.stack(batch[key]).permute(0, 3, 1, 2)
     for key in ("n", "counted"):
         if key in batch:

@@ -12,9 +12,10 @@ from img2img.networks.unet import RestorationUNet
 
 
 class InpaintingUNet(nn.Module):
-    """Fills holes smoothly by `pull_push`, then adds what a `RestorationUNet` makes of the filling and the mask.
+    """Fills holes smoothly by `pull_push`, then adds what a `RestorationUNet` makes of filling, known pixels and mask.
 
-    A new network returns the smooth filling: training starts from there.
+    A new network returns the smooth filling: training starts from there. The known pixels go in by themselves as well,
+    black in the hole: convolutions cannot multiply filling and mask, to tell what is seen from what is guessed.
 
     Args:
         in_channels: Channels of the image and one for the mask: 4 for RGB, 2 for gray.
@@ -23,18 +24,23 @@ class InpaintingUNet(nn.Module):
         levels: Halvings of the smooth filling: holes up to about 2^levels pixels wide are filled from their rim.
 
     Raises:
-        ValueError: If there are fewer than two channels in.
+        ValueError: If there are fewer than two channels in, or `levels` is negative.
     """
 
     def __init__(
-        self, in_channels: int = 4, channels: Sequence[int] = (48, 96, 192), blocks: int = 2, levels: int = 7
+        self, in_channels: int = 4, channels: Sequence[int] = (32, 64, 128, 256), blocks: int = 2, levels: int = 7
     ) -> None:
         super().__init__()
         if in_channels < 2:
             raise ValueError(f"in_channels counts the image's and the mask, at least 2, not {in_channels}")
+        if levels < 0:
+            raise ValueError(f"levels must be at least 0, not {levels}")
         self.in_channels, self.levels = in_channels, levels
-        self.unet = RestorationUNet(in_channels, in_channels - 1, channels, blocks, residual=False)
+        colours = in_channels - 1
+        self.unet = RestorationUNet(2 * colours + 1, colours, channels, blocks, bias=True, residual=False)
         nn.init.zeros_(self.unet.tail.weight)
+        assert self.unet.tail.bias is not None
+        nn.init.zeros_(self.unet.tail.bias)
 
     @property
     def receptive_field(self) -> int:
@@ -48,14 +54,14 @@ class InpaintingUNet(nn.Module):
         """Draws an image from a holed one.
 
         Args:
-            x: N×(C+1)×H×W, the image and, last, the mask, 1 in the hole; of any size from 1×1.
+            x: N×(C+1)×H×W, the image, black in the hole, and, last, the mask, 1 in the hole; of any size from 1×1.
 
         Returns:
             N×C×H×W, not clamped.
         """
         image, mask = x[:, :-1], x[:, -1:]
         filled = pull_push(image, mask, self.levels)
-        corrected: Tensor = filled + self.unet(torch.cat([filled, mask], dim=1))
+        corrected: Tensor = filled + self.unet(torch.cat([filled, image, mask], dim=1))
         return corrected
 
 

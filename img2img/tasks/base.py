@@ -60,11 +60,18 @@ class Task(LightningModule):
 
         A first convolution of other than 1 or 3 channels (behind a pixel-unshuffle, say) tells nothing: 3 then.
         """
+        said, first = self.network_channels, self._first_channels
+        return said if said is not None else first if first in (1, 3) else 3
+
+    @property
+    def network_channels(self) -> int | None:
+        """How many channels the network itself says that it takes, as `in_channels`; None where it does not say."""
         said = getattr(self.network, "in_channels", None)
-        if isinstance(said, int):
-            return said
-        first = next((m.in_channels for m in self.network.modules() if isinstance(m, nn.Conv2d)), 3)
-        return first if first in (1, 3) else 3
+        return said if isinstance(said, int) else None
+
+    @property
+    def _first_channels(self) -> int:
+        return next((m.in_channels for m in self.network.modules() if isinstance(m, nn.Conv2d)), 3)
 
     def forward(self, image: Tensor) -> Tensor:
         """Maps an image to what the task makes of it.
@@ -103,7 +110,9 @@ class Task(LightningModule):
         if timer is None or remaining is None:
             return 0.0
         elapsed = timer.time_elapsed()
-        return elapsed / max(1e-9, elapsed + remaining)
+        # The first process's clock for all, for their weights would drift apart with their rates.
+        share: float = self.trainer.strategy.broadcast(elapsed / max(1e-9, elapsed + remaining))
+        return share
 
     def on_train_start(self) -> None:
         """Lets the config's rates hold in a resumed run, over those that the checkpoint has restored."""

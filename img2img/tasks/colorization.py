@@ -19,7 +19,7 @@ class Colorization(Restoration):
     """Trains a network to give colour to gray images.
 
     The network sees the luma, Rec. 601 Y' of the stored values, and predicts the chroma, Cb and Cr. The output has the
-    luma of the input exactly, up to the rounding of 8 bits; chroma that would leave the gamut is shrunk.
+    luma of the input exactly, up to the rounding of a file without loss; chroma that would leave the gamut is shrunk.
 
     Args:
         network: Any module that maps N×1×H×W to N×2×H×W, or to as many channels as the loss asks for; None for a
@@ -41,7 +41,7 @@ class Colorization(Restoration):
             network = RestorationUNet(1, 2, (64, 128, 256, 384), shuffle=4, bias=True, residual=False)
         loss = ChromaLoss() if loss is None else loss
         metrics = [DeltaE2000(), ChromaPSNR(), Colorfulness()] if metrics is None else metrics
-        super().__init__(network, loss, metrics, **kwargs)
+        super().__init__(network, loss, metrics, hole_loss=False, **kwargs)
 
     def predict(self, batch: Batch) -> Tensor:
         """Returns what the network says of the chroma."""
@@ -55,8 +55,18 @@ class Colorization(Restoration):
             )
         return raw
 
+    def channels_given(self, batch: Batch) -> int:
+        """Returns 1: the luma."""
+        return 1
+
     def loss_of(self, raw: Tensor, batch: Batch) -> Tensor:
-        """Returns the loss of the chroma."""
+        """Returns the loss of the chroma.
+
+        Raises:
+            UserError: If the targets are gray.
+        """
+        if batch["target"].shape[1] != 3:
+            raise UserError("Colorization learns from colour images: leave data.channels at 3")
         loss: Tensor = self.loss(raw, chroma(batch["target"]))
         return loss
 

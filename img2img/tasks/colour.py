@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-LUMA = (0.299, 0.587, 0.114)  # what every program's "convert to gray" computes
+LUMA = (0.299, 0.587, 0.114)  # what Pillow, OpenCV and JPEG compute as gray
 _CB_TO_BLUE, _CR_TO_RED = 2 * (1 - LUMA[2]), 2 * (1 - LUMA[0])  # 1.772 and 1.402
 
 

@@ -1,4 +1,4 @@
-"""Inpainting: what a mask says is missing is drawn anew, what is there stays to the bit."""
+"""Inpainting: what a mask says is missing is drawn anew, what is there stays."""
 
 from __future__ import annotations
 
@@ -41,15 +41,20 @@ class Inpainting(Restoration):
 
     @property
     def in_channels(self) -> int:
-        """Channels of the images: the network's, less the mask."""
-        return super().in_channels - 1
+        """Channels of the images: the network's, less the mask; 3 where nothing tells."""
+        channels = (self.network_channels or self._first_channels) - 1
+        return channels if channels in (1, 3) else 3
 
     def predict(self, batch: Batch) -> Tensor:
         """Returns the network's picture of everything."""
         image, mask = batch["input"], batch["mask"]
-        seen = torch.cat([image * (1 - mask), mask], dim=1)
+        seen = torch.cat([image.masked_fill(mask.bool(), 0), mask], dim=1)  # not times 0: holes may hold NaN
         raw: Tensor = self.network(seen.contiguous(memory_format=torch.channels_last))
         return raw
+
+    def channels_given(self, batch: Batch) -> int:
+        """Returns the image's channels, and one for the mask."""
+        return super().channels_given(batch) + 1
 
     def finish(self, raw: Tensor, batch: Batch) -> Tensor:
         """Returns the input, filled."""

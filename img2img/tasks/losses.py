@@ -31,8 +31,8 @@ class ChromaLoss(nn.Module):
 
     Most pixels of photographs are nearly gray, and of several likely colours a distance takes the middle: brown. Zhang
     et al., "Colorful image colorization", ECCV 2016, weigh rare colours up for that reason; a positive `saturation`
-    does so more simply. At -1 the weight is the one of CIE94, which divides differences by 1 + 0.045 C*: an eye tells
-    near-grays better than vivid colours, and CIEDE2000 counts like that.
+    does so more simply. At -1 the weight is about the one of CIE94 for differences of chroma, 1 / (1 + 0.045 C*): an
+    eye tells near-grays better than vivid colours, and CIEDE2000 counts like that.
 
     Args:
         saturation: A pixel weighs (1 + |chroma of the target| / 0.1) ^ saturation; 0 weighs all alike. Skin has a
@@ -93,7 +93,7 @@ class ChromaClasses(nn.Module):
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         """Returns the weighted cross-entropy in nats of logits N×channels×H×W and chroma N×2×H×W."""
-        log_share = output.log_softmax(1)
+        log_share = output.float().log_softmax(1)
         entropy = torch.zeros_like(target[:, :1])
         for cell, share in self._corners(target):
             index = self.cell_of[cell].clamp_min(0)[:, None]
@@ -104,8 +104,9 @@ class ChromaClasses(nn.Module):
 
     def decode(self, output: Tensor) -> Tensor:
         """Returns the annealed mean of logits N×channels×H×W: chroma N×2×H×W."""
-        shares = (output / self.temperature).softmax(1)
-        mean: Tensor = torch.einsum("nchw,cd->ndhw", shares, self.centres)
+        with torch.autocast(output.device.type, enabled=False):  # chroma of 8 bits would show
+            shares = (output.float() / self.temperature).softmax(1)
+            mean: Tensor = torch.einsum("nchw,cd->ndhw", shares, self.centres.float())
         return mean
 
     def _corners(self, colour: Tensor) -> list[tuple[Tensor, Tensor]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -32,16 +32,16 @@ class Images(NamedTuple):
     mask: Tensor
 
 
-class Metric(nn.Module):
+class Metric(nn.Module, ABC):
     """One way to measure an image; a module, so that a recipe may name it.
 
     Attributes:
         name: Of the output's value; `<name>_input` is the same of the input, where it makes sense.
-        words: How a caption puts it, with {before} and {after}.
+        words: How a caption puts input and output, with {before} and {after}; empty for what has no such pair.
     """
 
     name: str
-    words: str = "{before} to {after} dB"
+    words: str = ""
 
     @abstractmethod
     def forward(self, images: Images) -> dict[str, float]:
@@ -157,7 +157,7 @@ def psnr(image: Tensor, target: Tensor) -> float:
     At most 100 dB, which equal images get: one infinite value would make every mean infinite.
     """
     error = torch.mean((image - target).float() ** 2)
-    return min(MAX_PSNR, float(-10 * torch.log10(error)))
+    return min(float(-10 * torch.log10(error)), MAX_PSNR)  # in this order NaN stays NaN
 
 
 def colorfulness(image: Tensor) -> float:

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypedDict
 
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
+from img2img.errors import UserError
 from img2img.networks import RestorationUNet
 from img2img.tasks.base import Task
 from img2img.tasks.colour import luma
@@ -47,7 +49,7 @@ class Restoration(Task):
         loss: Any module that maps (output, target) to a scalar; None for `Charbonnier()`.
         metrics: What is measured beside PSNR and SSIM. The first, if any, stands in captions and in the last line.
         hole_loss: Takes the loss over the masked pixels alone. With `BlindSpots` as the corruption of noisy images this
-            is Noise2Void (Krull et al., CVPR 2019). The loss must then compare pixel by pixel, as L1 does.
+            is Noise2Void (Krull et al., CVPR 2019), whose loss is `MSELoss`. It must compare pixel by pixel.
         kwargs: What every `Task` takes: lr, betas, weight_decay, warmup_steps, final_lr_share, weights.
     """
 
@@ -82,6 +84,11 @@ class Restoration(Task):
         raw: Tensor = self.network(batch["input"])
         return raw
 
+    def channels_given(self, batch: Batch) -> int:
+        """Returns how many channels `predict` gives the network."""
+        channels: int = batch["input"].shape[1]
+        return channels
+
     def loss_of(self, raw: Tensor, batch: Batch) -> Tensor:
         """Returns the scalar loss of what `predict` gave."""
         return self.compare(raw, batch["target"], batch["mask"]) if self.hole_loss else self.loss(raw, batch["target"])
@@ -100,9 +107,26 @@ class Restoration(Task):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Returns the loss of a batch."""
+        if batch_idx == 0:
+            self._check(batch)
         loss = self.loss_of(self.predict(batch), batch)
         self.log("train/loss", loss, prog_bar=True)
         return loss
+
+    def _check(self, batch: Batch) -> None:
+        """Says in time what would end in a shape error, or train on nothing.
+
+        Raises:
+            UserError: If network and data differ in channels.
+        """
+        given, wanted = self.channels_given(batch), self.network_channels
+        if wanted is not None and wanted != given:
+            raise UserError(
+                f"the network takes {wanted} channel(s) and {type(self).__name__} gives it {given}: "
+                "set network.init_args.in_channels, or data.channels"
+            )
+        if self.hole_loss and not batch["mask"].any():
+            rank_zero_warn("nothing is masked in the first batch: does the corruption make holes (fill_mask: 1)?")
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Evaluated:
         """Scores a batch and returns its output for the callbacks that show it."""
@@ -145,8 +169,11 @@ class Restoration(Task):
             restored: Tensor = self(image, *masks)
             return restored
         if channels == 1:
-            return luma(self(image.expand(-1, wanted, -1, -1), *masks))
+            coloured: Tensor = self(image.expand(-1, wanted, -1, -1), *masks)
+            return luma(coloured) if coloured.shape[1] == 3 else coloured
         restored = self(image.flatten(0, 1)[:, None], *(each.repeat_interleave(channels, 0) for each in masks))
+        if restored.shape[1] == 3:  # it makes colour of gray
+            restored = self(luma(image), *masks)
         return restored.view_as(image)
 
     # Scores ------------------------------------------------------------------------------------------------------
@@ -166,7 +193,8 @@ class Restoration(Task):
         return {"output": output, "captions": captions}
 
     def _measure(self, item: Batch, output: Tensor) -> dict[str, float]:
-        seen = as_8_bit(item["input"]).expand_as(item["target"])
+        seen, channels = as_8_bit(item["input"]), item["target"].shape[1]
+        seen = luma(seen) if seen.shape[1] > channels else seen.expand_as(item["target"])
         images = Images(seen, as_8_bit(output.float()), item["target"], item["mask"])
         return {name: value for metric in self.metrics for name, value in metric(images).items()}
 

@@ -4,12 +4,12 @@ import torch
 from PIL import Image
 from torch import nn
 
+import img2img
 from img2img.cli import main
 from img2img.errors import UserError
 from img2img.networks import RestorationUNet
 from img2img.tasks import ChromaClasses, ChromaLoss, Colorization
 from img2img.tasks.colour import chroma, compose, luma
-from img2img.tasks.metrics import as_8_bit
 
 
 def wild(out_channels: int = 2) -> RestorationUNet:
@@ -129,16 +129,36 @@ def test_a_network_of_other_channels_is_named():
     assert Colorization(wild(loss.channels), loss)(torch.rand(1, 1, 8, 8)).shape == (1, 3, 8, 8)
 
 
-@pytest.mark.parametrize("flags", [["--model.loss=L1Loss"], ["--model.loss.saturation=3"], ["classes"]])
-def test_losses_are_chosen_in_yaml(program, flags):
-    if flags == ["classes"]:
-        flags = [
-            "--model.loss=ChromaClasses",
-            f"--model.network.init_args.out_channels={ChromaClasses().channels}",
-        ]
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--model.loss=L1Loss"], nn.L1Loss),
+        (["--model.loss.init_args.saturation=3"], ChromaLoss),
+        (["--model.loss=ChromaClasses", "--model.network.init_args.out_channels=107"], ChromaClasses),  # as README says
+    ],
+)
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "64-true"])
+def test_losses_are_chosen_in_yaml_and_luma_is_kept_in_any_precision(program, flags, expected, precision):
+    flags = [*flags, f"--trainer.precision={precision}"]
     program("fit", "--trainer.max_steps=2", *flags, config="colorize.yaml")
     program("test", "--ckpt_path=best", *flags, config="colorize.yaml")
-    gray = torch.rand(1, 1, 9, 7)
-    import img2img
+    task = img2img.load("runs/colorize/0/best.ckpt")
+    assert type(task.loss) is expected
+    if expected is ChromaLoss:
+        assert task.loss.saturation == 3
+    gray = torch.randint(0, 65536, (1, 1, 9, 7)) / 65535
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
+        coloured = task(gray)
+    assert (luma(coloured) - gray).abs().max() < 1e-6
 
-    assert as_8_bit(img2img.load("runs/colorize/0/best.ckpt")(gray)).shape == (1, 3, 9, 7)
+
+def test_wrong_channels_are_said_in_one_line(program, capsys):
+    for flags, words in (
+        (["--data.channels=1"], "learns from colour images"),
+        (["--model.network.init_args.in_channels=3"], "the network takes 3 channel(s) and Colorization gives it 1"),
+        (["--data.corruption=[{class_path: ToGray, init_args: {num_output_channels: 1, p: 0.5}}]"], "needs p: 1.0"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            program("fit", "--trainer.max_steps=1", *flags, "--data.batch_size=16", config="colorize.yaml")
+        assert stop.value.code == 2
+        assert words in capsys.readouterr().err

@@ -42,6 +42,57 @@ def test_what_stands_in_the_hole_does_not_matter():
     assert torch.equal(task(image, mask), task(other, mask))
 
 
+def test_holes_may_hold_nan():
+    task, mask = Inpainting(strange()), torch.zeros(1, 1, 16, 16)
+    mask[..., 4:9, 4:9] = 1
+    image = torch.rand(1, 3, 16, 16).masked_fill(mask.bool(), float("nan"))
+    assert torch.isfinite(task(image, mask)).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_network_from_elsewhere_fills_too(channels):
+    task = Inpainting(nn.Sequential(nn.Conv2d(4, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 3, 3, padding=1)))
+    image, mask = torch.rand(1, channels, 8, 9), torch.zeros(1, 1, 8, 9)
+    mask[..., 3:5] = 1
+    assert torch.equal(task.restore(image, mask)[..., :3], image[..., :3])
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
+def test_it_trains_and_keeps_what_is_known_in_other_precisions(program, precision):
+    flags = ["--trainer.max_steps=2", f"--trainer.precision={precision}"]
+    program("fit", *flags, config="inpaint.yaml")
+    program("test", "--ckpt_path=best", *flags[1:], config="inpaint.yaml")
+    task = img2img.load("runs/inpaint/0/best.ckpt")
+    image, mask = torch.rand(1, 3, 20, 20), (torch.rand(1, 1, 20, 20) < 0.3).float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        filled = task.restore(image, mask)
+    known = ~mask.bool().expand_as(image)
+    assert torch.equal(filled[known], image[known])
+
+
+def test_a_corruption_without_holes_is_warned_of(program):
+    boxes = "--data.corruption=[{class_path: CoarseDropout, init_args: {p: 1.0}}]"
+    with pytest.warns(UserWarning, match="nothing is masked in the first batch"):
+        program("fit", "--trainer.max_steps=1", boxes, config="inpaint.yaml")
+
+
+def test_masks_are_not_written_over(inpainter, photo):
+    Path("in").mkdir()
+    Path("masks").mkdir()
+    Image.fromarray(photo[:20, :20]).save("in/a.png")
+    Image.fromarray(photo[:20, :20, 0]).save("masks/a.png")
+    before = Path("masks/a.png").read_bytes()
+    for source, output, mask in (
+        ("in", "masks", "masks"),
+        ("in", "masks/out", "masks"),
+        ("in/a.png", "masks/a.png", "masks/a.png"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            main(["restore", source, output, "--model", inpainter, "--mask", mask])
+        assert stop.value.code == 2
+    assert Path("masks/a.png").read_bytes() == before
+
+
 def test_the_loss_looks_at_the_hole():
     task = Inpainting(strange(), nn.MSELoss())
     batch = {name: torch.rand(1, 3, 8, 8) for name in ("input", "target")}
@@ -63,7 +114,7 @@ def test_without_hole_loss_masks_are_ignored_and_with_it_the_rest_is():
     assert Restoration(loss=nn.L1Loss()).loss_of(raw, batch).item() == pytest.approx((15 + 5) / 16)
 
 
-def test_a_model_that_fills_holes_asks_for_them_and_no_other_takes_them(program, photo, capsys):
+def test_a_model_that_fills_holes_asks_for_them_and_no_other_takes_them(program, photos, photo, capsys):
     program("fit", "--trainer.max_steps=1", config="inpaint.yaml")
     program("fit", "--trainer.max_steps=1")
     Image.fromarray(photo).save("a.png")
@@ -82,7 +133,7 @@ def test_a_model_that_fills_holes_asks_for_them_and_no_other_takes_them(program,
         assert stop.value.code == 2
         assert words in capsys.readouterr().err
     with pytest.raises(SystemExit):
-        program("predict", "--ckpt_path=best", "--data.predict_dir=.", config="inpaint.yaml")
+        program("predict", "--ckpt_path=best", f"--data.predict_dir={photos}", config="inpaint.yaml")
     assert "--data.predict_mask" in capsys.readouterr().err
     assert not Path("out.png").exists()
 

@@ -37,6 +37,7 @@ def test_psnr_is_the_definition_of_the_papers():
     expected = 10 * math.log10(1 / float(((a.double() - b.double()) ** 2).mean()))
     assert psnr(a, b) == pytest.approx(expected, abs=1e-4)
     assert psnr(a, a) == 100
+    assert math.isnan(psnr(a * math.nan, b)), "what diverged must not pass for perfect"
 
 
 def test_outputs_are_clamped_and_rounded_like_files():
