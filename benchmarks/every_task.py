@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 TASKS = ("denoise", "inpaint", "colorize", "denoise_without_clean")
-NLM_STRENGTHS = (0.4, 0.6, 0.8, 1.0)  # h as a multiple of sigma; the best for the mean is reported
+NLM_STRENGTHS = (0.5, 0.75, 1.0)  # h as a multiple of sigma; the best for the mean is reported
 Row = dict[str, dict[str, list[float]]]  # metric → method → a value for each image
 
 

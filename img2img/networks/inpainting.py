@@ -19,7 +19,7 @@ class InpaintingUNet(nn.Module):
 
     Args:
         in_channels: Channels of the image and one for the mask: 4 for RGB, 2 for gray.
-        channels: Width of each level, see `RestorationUNet`.
+        channels: Width of each level, see `RestorationUNet`; scattered pixels want width at the finest.
         blocks: Residual blocks of each level.
         levels: Halvings of the smooth filling: holes up to about 2^levels pixels wide are filled from their rim.
 
@@ -28,7 +28,7 @@ class InpaintingUNet(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int = 4, channels: Sequence[int] = (32, 64, 128, 256), blocks: int = 2, levels: int = 7
+        self, in_channels: int = 4, channels: Sequence[int] = (64, 96, 128, 128), blocks: int = 2, levels: int = 7
     ) -> None:
         super().__init__()
         if in_channels < 2:
