@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from img2img.networks import InpaintingUNet
-from img2img.networks.inpainting import pull_push
+from img2img.networks.inpainting import pull_push, smooth_filling
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 5), (33, 300)])
@@ -18,7 +18,7 @@ def test_a_new_network_returns_the_smooth_filling():
     x = torch.rand(1, 4, 20, 30)
     x[:, 3:] = (x[:, 3:] > 0.5).float()
     network = InpaintingUNet(channels=[8, 8], levels=3)
-    torch.testing.assert_close(network(x), pull_push(x[:, :3], x[:, 3:], 3))
+    torch.testing.assert_close(network(x), smooth_filling(x[:, :3], x[:, 3:], 3))
 
 
 def test_the_filling_keeps_what_is_known_and_is_smooth_in_between():
@@ -32,6 +32,14 @@ def test_the_filling_keeps_what_is_known_and_is_smooth_in_between():
     inside = pull_push(ramp * (1 - wide), wide, 6)[..., 10:40, 20:50]
     assert inside.min() >= 0.2 - 1e-6
     assert inside.max() <= 0.8 + 1e-6
+
+
+def test_shifted_grids_come_nearer_to_the_photograph(photo):
+    image = torch.from_numpy(photo).permute(2, 0, 1)[None] / 255
+    mask = (torch.rand(1, 1, *image.shape[-2:], generator=torch.Generator().manual_seed(0)) < 0.8).float()
+    once, spun = (fill(image * (1 - mask), mask, 6) for fill in (pull_push, smooth_filling))
+    assert ((spun - image) ** 2).mean() < 0.93 * ((once - image) ** 2).mean()  # 0.3 dB
+    torch.testing.assert_close(spun * (1 - mask), image * (1 - mask))
 
 
 def test_an_image_that_is_all_hole_becomes_gray():
