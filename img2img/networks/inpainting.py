@@ -10,13 +10,12 @@ from torch import Tensor, nn
 
 from img2img.networks.unet import RestorationUNet
 
-
 SHIFTS = ((0, 0), (5, 10), (10, 5), (15, 15))
 """Where the grids of the smooth filling lie, in pixels: of different parity at the four finest levels."""
 
 
 class InpaintingUNet(nn.Module):
-    """Fills holes smoothly by `smooth_filling`, then adds what a `RestorationUNet` makes of filling, known pixels and mask.
+    """A `smooth_filling`, to which is added what a `RestorationUNet` makes of filling, known pixels and mask.
 
     A new network returns the smooth filling: training starts from there. The known pixels go in by themselves as well,
     black in the hole: convolutions cannot multiply filling and mask, to tell what is seen from what is guessed.
