@@ -79,7 +79,10 @@ class MaskFolder:
         name = path.relative_to(self._images).as_posix()
         for ours, theirs in self._matches.ambiguous:
             if name in ours:
-                raise ValueError(f"{path}: several masks in {self.folder} could be its own: {', '.join(theirs)}")
+                raise ValueError(
+                    f"{path}: which mask is its own cannot be told: {', '.join(theirs)} in {self.folder} could "
+                    f"belong to {', '.join(ours)}; give them the same extension"
+                )
         if name not in self._matches.pairs:
             raise ValueError(f"{path}: there is no mask of this name in {self.folder}")
         return MaskFile(self.folder / self._matches.pairs[name])(path, image)

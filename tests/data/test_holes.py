@@ -123,7 +123,10 @@ def test_problems_of_one_image_do_not_stop_the_others(images, masks):
         ("small", f"small.png: its mask {masks / 'small.png'} is 10×20, the image 64×48"),
         ("broken", f"cannot read {masks / 'broken.png'}"),
         ("lonely", f"lonely.png: there is no mask of this name in {masks}"),
-        ("twice", f"twice.png: several masks in {masks} could be its own: twice.bmp, twice.jpg"),
+        (
+            "twice",
+            f"twice.png: which mask is its own cannot be told: twice.bmp, twice.jpg in {masks} could",
+        ),
     ):
         assert said in found[name]["problem"]
         assert not {"input", "mask"} & set(found[name])
