@@ -113,7 +113,7 @@ class DeltaE2000(Metric):
     """Mean colour difference CIEDE2000 (scikit-image; 1 is about what an eye can tell): `delta_e`, `delta_e_input`."""
 
     name = "delta_e"
-    words = "ΔE {before} to {after}"
+    words = "CIEDE2000 {before} to {after}"  # no ΔE: Pillow's font has no Δ
 
     def forward(self, images: Images) -> dict[str, float]:
         """Returns both; none for gray targets."""

@@ -96,5 +96,5 @@ def test_ssim_needs_eleven_pixels(images):
 
 def test_captions_put_before_and_after_into_words():
     assert PSNR().caption({"psnr": 30.129, "psnr_input": 20}) == "PSNR 20.00 to 30.13 dB"
-    assert DeltaE2000().caption({"delta_e": 8, "delta_e_input": 12.5}) == "ΔE 12.50 to 8.00"
+    assert DeltaE2000().caption({"delta_e": 8, "delta_e_input": 12.5}) == "CIEDE2000 12.50 to 8.00"
     assert HolePSNR().caption({"psnr": 30}) == ""
