@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import Dataset, get_worker_info
+from torch.utils.data import Dataset
 
 from img2img.data.cache import DecodedCache
 from img2img.data.folders import Source
@@ -111,8 +111,12 @@ def collate(samples: Sequence[Sample]) -> dict[str, Any]:
 
 
 def _spare_cores() -> None:
-    """Keeps OpenCV's threads of a worker process from fighting with the network for the cores."""
-    if get_worker_info() is not None and cv2.getNumThreads() > 1:
+    """Keeps OpenCV to one thread: more would fight with the network for the cores, and gain nothing on crops.
+
+    Called before workers are forked, for a pool of threads that exists then hangs the worker that would change it; and
+    in workers that were spawned, which begin anew.
+    """
+    if cv2.getNumThreads() > 1:
         cv2.setNumThreads(1)
 
 
@@ -126,6 +130,7 @@ class StreamPairs(Dataset[Sample], ABC):
 
     def __init__(self, source: Source, seed: int) -> None:
         self.source, self.seed = source, seed
+        _spare_cores()
 
     @abstractmethod
     def pair(self, path: Path, draws: Draws) -> Pair:
@@ -148,6 +153,7 @@ class WholePairs(Dataset[Sample], ABC):
 
     def __init__(self, source: Source, names: Sequence[str], crop_size: int | None = None) -> None:
         self.source, self.names, self.crop_size = source, tuple(names), crop_size
+        _spare_cores()
 
     @abstractmethod
     def pair(self, path: Path, name: str) -> Pair:

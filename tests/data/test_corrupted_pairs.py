@@ -41,6 +41,15 @@ def test_no_noise_comes_twice_over_workers_and_epochs(photos):
     assert noise.std() * 255 == pytest.approx(25, rel=0.02)
 
 
+def test_workers_start_after_opencv_has_used_its_threads(photos):
+    cv2.setNumThreads(2)
+    cv2.GaussianBlur(np.zeros((2000, 2000, 3), np.float32), (31, 31), 5)  # large enough for its pool of threads
+    loader = DataLoader(
+        training_pairs(photos), batch_size=4, sampler=range(8), num_workers=2, collate_fn=collate, timeout=60
+    )
+    assert len(list(loader)) == 2
+
+
 def test_input_and_target_share_their_geometry(photos):
     pairs = training_pairs(photos, corruption=[GaussianNoise(0)])
     for n in range(12):
