@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from img2img.networks.unet import RestorationUNet
 
 SHIFTS = ((0, 0), (5, 10), (10, 5), (15, 15))
-"""Where the grids of the smooth filling lie, in pixels: of different parity at the four finest levels."""
+"""Where the grids of the smooth filling lie, in pixels: at different places in the cells of the four finest levels."""
 
 
 class InpaintingUNet(nn.Module):
@@ -70,7 +70,7 @@ class InpaintingUNet(nn.Module):
 
 
 def smooth_filling(image: Tensor, mask: Tensor, levels: int) -> Tensor:
-    """Averages `pull_push` over shifted grids, whose blocks then show less: half a decibel, for hardly any time.
+    """Averages `pull_push` over shifted grids, whose blocks then show less.
 
     "Cycle spinning", Coifman and Donoho, "Translation-invariant de-noising", 1995.
 

@@ -39,8 +39,6 @@ class ChromaLoss(nn.Module):
             chroma of about 0.1, the most vivid colours have 0.5.
     """
 
-    channels = 2
-
     def __init__(self, saturation: float = 0.0) -> None:
         super().__init__()
         self.saturation = saturation

@@ -1,0 +1,57 @@
+"""Every shipped config through every command."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from img2img.shipped import shipped_configs
+
+
+def mask_folder(photos: Path) -> Path:
+    """A mask for each photograph: a white square."""
+    for source in photos.rglob("*.png"):
+        mask = Image.new("L", (64, 48))
+        mask.paste(255, (10, 10, 30, 30))
+        path = photos.parent / "masks" / source.relative_to(photos)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        mask.save(path)
+    return photos.parent / "masks"
+
+
+@pytest.mark.parametrize("config", [path.name for path in shipped_configs()])
+def test_every_config_fits_validates_tests_and_predicts(program, photos, config, capsys):
+    name = config.removesuffix(".yaml")
+    program("fit", "--trainer.max_steps=3", config=config)
+    run = Path(f"runs/{name}/0")
+    assert {"best.ckpt", "last.ckpt", "grid.png", "config.yaml"} <= {file.name for file in run.iterdir()}
+    last_line = capsys.readouterr().out.strip().splitlines()[-1]
+    assert re.search(rf"Done: .* {run}/best.ckpt, .* {run}/grid.png; .* img2img watch", last_line)
+    own = {"colorize": "delta_e", "inpaint": "psnr_hole"}.get(name, "psnr")
+    scalars = EventAccumulator(str(run)).Reload().Tags()["scalars"]
+    assert {f"val/{own}", f"val/{own}_input", "val/psnr", "val/ssim", "val/loss"} <= set(scalars)
+    program("validate", "--ckpt_path=best", config=config)
+    program("test", f"--ckpt_path={run}/best.ckpt", config=config)
+    assert "test/psnr" in capsys.readouterr().out
+    masks = [f"--data.predict_mask={mask_folder(photos)}"] if config == "inpaint.yaml" else []
+    program("predict", "--ckpt_path=best", f"--data.predict_dir={photos}", *masks, config=config)
+    sources = sorted(path.relative_to(photos) for path in photos.rglob("*.png"))
+    assert sorted(path.relative_to("restored") for path in Path("restored").rglob("*.png")) == sources
+    assert Image.open(Path("restored") / sources[0]).size == (64, 48)
+    assert not Path("lightning_logs").exists()
+
+
+def test_only_noisy_images_by_the_flags_of_the_configs_own_words(program):
+    """They stand in the comment at the head of the file; the score then looks at hidden pixels only."""
+    config = next(path for path in shipped_configs() if path.name == "denoise_without_clean.yaml")
+    comment = "".join(line for line in config.read_text().splitlines(True) if line.startswith("#"))
+    flags = shlex.split(comment.split("--data.root DIR")[1].replace("#", ""))
+    program("fit", "--trainer.max_steps=3", *flags, config=config.name)
+    best = torch.load("runs/denoise_without_clean/0/best.ckpt", weights_only=True)
+    scores = [state["best_model_score"] for key, state in best["callbacks"].items() if "val/psnr_hole" in key]
+    assert len(scores) == 1
+    assert 5 < float(scores[0]) < 50
