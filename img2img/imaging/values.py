@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image as PillowImage
 
 Pixels = npt.NDArray[Any]
 
@@ -56,3 +57,13 @@ def to_channels(pixels: Pixels, channels: int) -> Pixels:
         return np.repeat(pixels, 3, axis=2)
     luma = pixels.astype(np.float32) @ _LUMA[:, None]
     return (luma if pixels.dtype == np.float32 else np.rint(luma)).astype(pixels.dtype)
+
+
+def enlarge(pixels: Pixels, scale: int) -> Pixels:
+    """Make HxWx1 pixels `scale` times as high and wide by bilinear interpolation, keeping dtype and range."""
+    if scale == 1:
+        return pixels
+    height, width = pixels.shape[0] * scale, pixels.shape[1] * scale
+    plane = PillowImage.fromarray(to_float(pixels)[..., 0])
+    larger = plane.resize((width, height), PillowImage.Resampling.BILINEAR)
+    return from_float(np.asarray(larger)[..., None], pixels.dtype)

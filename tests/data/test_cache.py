@@ -110,7 +110,7 @@ def test_a_permission_given_later_is_noticed(cache, tmp_path, photo, monkeypatch
         raise PermissionError(13, "Permission denied")
 
     with monkeypatch.context() as patch:
-        patch.setattr("pathlib.Path.read_bytes", denied)
+        patch.setattr("img2img.imaging.reading.open_stored", denied)
         cache.prepare([tmp_path / "a.png"])
         assert "Permission denied" in cache.problem(tmp_path / "a.png")
     assert cache.problem(tmp_path / "a.png") is None

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from img2img.imaging import files
+from img2img.imaging import decoding
 from img2img.imaging.files import (
     SUFFIXES,
     UnreadableImage,
@@ -27,7 +27,7 @@ def unreadable(path):
     return message
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif", ".bmp"])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif", ".bmp", ".avif", ".ppm"])
 @pytest.mark.parametrize("part", [0.02, 0.5, 0.9])
 def test_truncated_files(tmp_path, suffix, part):
     path = tmp_path / f"a{suffix}"
@@ -36,9 +36,9 @@ def test_truncated_files(tmp_path, suffix, part):
     unreadable(path)
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif", ".bmp"])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif", ".bmp", ".avif", ".ppm"])
 def test_damage_anywhere_raises_nothing_else(tmp_path, suffix, monkeypatch):
-    monkeypatch.setattr(files, "MAX_PIXELS", 1_000_000)  # damaged sizes would only take time
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 1_000_000)  # damaged sizes would only take time
     path = tmp_path / f"a{suffix}"
     Pillow.fromarray(smooth(16, 16)).save(path)
     intact = path.read_bytes()
@@ -69,7 +69,17 @@ def test_no_images(tmp_path, suffix):
     assert "not a JPEG" in unreadable(path)
     path.write_text('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>')
     assert "not a JPEG" in unreadable(path)
-    for head in (b"BM", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBP", b"II*\0", b"MM\0*"):
+    for head in (
+        b"BM",
+        b"P6\n",
+        b"....ftypavif",
+        b"....ftypheic",
+        b"\xff\xd8\xff",
+        b"\x89PNG\r\n\x1a\n",
+        b"RIFF\0\0\0\0WEBP",
+        b"II*\0",
+        b"MM\0*",
+    ):
         path.write_bytes(head + bytes(40))
         unreadable(path)
 
@@ -97,7 +107,7 @@ def test_bombs_are_refused_before_decoding(tmp_path):
 
 def test_limit_itself_is_allowed(tmp_path, monkeypatch):
     Pillow.fromarray(smooth(4, 5)).save(tmp_path / "a.png")
-    monkeypatch.setattr(files, "MAX_PIXELS", 20)
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 20)
     assert read_image(tmp_path / "a.png").pixels.shape == (4, 5, 3)
-    monkeypatch.setattr(files, "MAX_PIXELS", 19)
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 19)
     unreadable(tmp_path / "a.png")

@@ -1,0 +1,314 @@
+"""From a file to its rows as they are stored: one function a decoder, all giving the same thing.
+
+JPEG, PNG, TIFF and AVIF go through libvips, which keeps 16 bits and metadata. BMP goes through Pillow, because the
+libvips inside the wheels has no BMP, and so do the pixels of WebP (see `_open_webp`). HEIC needs `pillow-heif`,
+because that libvips has no HEVC decoder. libvips is given open files and never names: so it never answers from its
+cache of opened files and never parses `[...]` in a name as options.
+
+Nothing here starts libvips threads, so it is safe in forked worker processes.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import stat
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pyvips
+from PIL import BmpImagePlugin, WebPImagePlugin
+
+from img2img.errors import UserError
+from img2img.imaging import metadata, tiff_exif
+from img2img.imaging.formats import Format, sniff
+from img2img.imaging.netpbm import NetpbmRows
+from img2img.imaging.turning import STRIP
+from img2img.imaging.values import Pixels
+
+MAX_PIXELS = 2_000_000_000  # a page with a larger header is a decompression bomb or damage, not a picture
+DTYPES = {"uchar": np.uint8, "ushort": np.uint16, "float": np.float32}
+_LOADERS = {
+    "jpeg": "jpegload_source",
+    "png": "pngload_source",
+    "webp": "webpload_source",
+    "tiff": "tiffload_source",
+    "avif": "heifload_source",
+}
+_SEQUENCES = (b"avis", b"hevc", b"hevx", b"msf1")  # brands of films in the clothes of a picture
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An opened file, of which no pixel is decoded yet.
+
+    Attributes:
+        width: of one page as stored, before it is turned upright.
+        height: likewise.
+        bands: 1 to 4; the second or fourth is alpha.
+        dtype: uint8, uint16 or float32.
+        metadata: as in `Image`, for the upright picture.
+        take: returns the next so many rows, HxWxbands, page after page; to be asked for existing rows only.
+        close: lets go of the file.
+        pages: how many of this size follow one another.
+        orientation: EXIF, 1 to 8.
+    """
+
+    width: int
+    height: int
+    bands: int
+    dtype: np.dtype[np.generic]
+    metadata: dict[str, object]
+    take: Callable[[int], Pixels]
+    close: Callable[[], None]
+    pages: int = 1
+    orientation: int = 1
+
+
+def open_stored(path: Path, first_page: bool) -> tuple[Format, Stored]:
+    """Open an image file by what its first bytes say.
+
+    Args:
+        path: the file.
+        first_page: leave all other pages of a TIFF alone, whatever their sizes.
+
+    Raises:
+        OSError, ValueError, SyntaxError, EOFError, struct.error, pyvips.Error: as the decoders please.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode) and not path.is_dir():  # opening a pipe would wait for a writer
+        raise ValueError("it is no file but a pipe, socket or device")
+    file = open(path, "rb")  # noqa: SIM115 - the rows are read from it later
+    try:
+        head = file.read(32)
+        kind = sniff(head)
+        if head[4:8] == b"ftyp" and head[8:12] in _SEQUENCES:
+            raise ValueError("animated: not supported")
+        file.seek(0)
+        stored = _OPENERS[kind.name](file, path, first_page)
+        if stored.width * stored.height > MAX_PIXELS:
+            raise ValueError(f"{stored.width}x{stored.height} pixels exceed the limit of {MAX_PIXELS}")
+    except BaseException:
+        file.close()
+        raise
+    return kind, stored
+
+
+def _open_vips(file: BinaryIO, name: str, first_page: bool = True) -> pyvips.Image:
+    """Let libvips read a header; returns an image whose rows have to be asked for from the top down."""
+    options: dict[str, object] = {"access": "sequential", "fail_on": "error"}
+    # fail_on="error" because a truncated TIFF passes as "truncated", and everything passes by default
+    if not first_page:
+        options["n"] = -1
+    file.seek(0)
+    image = getattr(pyvips.Image, _LOADERS[name])(pyvips.Source.new_from_descriptor(file.fileno()), **options)
+    if image.interpretation == "cmyk":
+        depth = 16 if image.format == "ushort" else 8
+        image = image.icc_transform("srgb", embedded=True, input_profile="cmyk", depth=depth)
+    elif image.interpretation in ("lab", "labs"):
+        image = image.colourspace("srgb")
+    if image.format not in DTYPES or image.bands > 4:
+        raise ValueError(f"{image.bands} channels of type {image.format} are not supported")
+    return image
+
+
+def _stored(image: pyvips.Image, file: BinaryIO, take: Callable[[int], Pixels], extra: dict[str, object]) -> Stored:
+    """Describe an image of libvips whose rows come from `take`."""
+    orientation = image.get("orientation") if image.get_typeof("orientation") else 1
+    orientation = orientation if 1 <= orientation <= 8 else 1
+    height = image.get("page-height") if image.get_typeof("page-height") else image.height
+    return Stored(
+        image.width,
+        height,
+        image.bands,
+        np.dtype(DTYPES[image.format]),
+        metadata.collect(image, swapped=orientation >= 5) | extra,
+        take,
+        file.close,
+        image.height // height,
+        orientation,
+    )
+
+
+def _rows_of(image: pyvips.Image) -> Callable[[int], Pixels]:
+    """Return a function that runs the decoder over the next rows.
+
+    Regions are computed in the calling thread. `Image.numpy()` would use libvips' thread pool instead, on
+    which a forked data-loading worker waits forever, and start as many threads per worker as there are cores.
+    """
+    region: list[pyvips.Region] = []  # made at the first use: a header alone must cost nothing
+    done = 0
+
+    def take(rows: int) -> Pixels:
+        nonlocal done
+        region[:] = region or [pyvips.Region.new(image)]
+        pixels = np.empty((rows, image.width, image.bands), DTYPES[image.format])
+        for top in range(0, rows, STRIP):
+            strip = pixels[top : top + STRIP]
+            fetched = region[0].fetch(0, done, image.width, len(strip))
+            strip[...] = np.frombuffer(fetched, pixels.dtype).reshape(strip.shape)
+            done += len(strip)
+        return pixels
+
+    return take
+
+
+def _rows_of_whole(decode: Callable[[], Pixels]) -> Callable[[int], Pixels]:
+    """Return a function that gives the next rows of a picture that is decoded whole, when first asked."""
+    whole: list[Pixels] = []
+    done = 0
+
+    def take(rows: int) -> Pixels:
+        nonlocal done
+        if not whole:
+            pixels = decode()
+            whole.append(pixels.reshape(*pixels.shape[:2], -1))
+        done += rows
+        return whole[0][done - rows : done]
+
+    return take
+
+
+def _open_jpeg(file: BinaryIO, path: Path, first_page: bool) -> Stored:
+    image = _open_vips(file, "jpeg")
+    return _stored(image, file, _rows_of(image), {})
+
+
+def _open_png(file: BinaryIO, path: Path, first_page: bool) -> Stored:
+    if (frames := _count_png_frames(file)) > 1:
+        raise ValueError(f"animated, {frames} frames: not supported")
+    image = _open_vips(file, "png")
+    return _stored(image, file, _rows_of(image), {})
+
+
+def _count_png_frames(file: BinaryIO) -> int:
+    """Look for the chunk that makes a PNG an animation; libvips knows nothing of it."""
+    file.seek(8)
+    while len(head := file.read(8)) == 8:
+        length, name = struct.unpack(">I4s", head)
+        if name == b"acTL":
+            return int.from_bytes(file.read(4))
+        if name == b"IDAT":
+            break
+        file.seek(length + 4, 1)
+    return 1
+
+
+def _open_tiff(file: BinaryIO, path: Path, first_page: bool) -> Stored:
+    exif = tiff_exif.read_exif(file)
+    try:
+        image = _open_vips(file, "tiff", first_page)
+    except pyvips.Error as error:
+        other = re.search(r"page (\d+) differs from page 0", str(error.detail))
+        if other is None:
+            raise
+        raise ValueError(_describe_difference(file, int(other[1]))) from error
+    return _stored(image, file, _rows_of(image), {"exif-data": exif} if exif else {})
+
+
+def _describe_difference(file: BinaryIO, other: int) -> str:
+    """Say in what a page of a TIFF differs from the first."""
+    sizes, kinds = [], []
+    for page in (0, other):
+        file.seek(0)
+        image = pyvips.Image.tiffload_source(pyvips.Source.new_from_descriptor(file.fileno()), page=page)
+        sizes.append(f"{image.width}x{image.height}")
+        kinds.append(f"{image.bands} channels of type {image.format}")
+    if sizes[0] != sizes[1]:
+        return f"pages of different sizes: page 1 has {sizes[0]} pixels, page {other + 1} has {sizes[1]}"
+    return f"pages of different kinds: page 1 has {kinds[0]}, page {other + 1} has {kinds[1]}"
+
+
+def _open_webp(file: BinaryIO, path: Path, first_page: bool) -> Stored:
+    """Let libvips read the header and Pillow decode: libvips' WebP starts its thread pool even for a region."""
+    image = _open_vips(file, "webp")
+    if image.get_typeof("n-pages") and image.get("n-pages") > 1:
+        raise ValueError(f"animated, {image.get('n-pages')} frames: not supported")
+
+    def decode() -> Pixels:
+        with WebPImagePlugin.WebPImageFile(io.BytesIO(path.read_bytes())) as picture:
+            return np.array(picture.convert("RGBA" if image.bands == 4 else "RGB"))
+
+    return _stored(image, file, _rows_of_whole(decode), {})
+
+
+def _open_avif(file: BinaryIO, path: Path, first_page: bool) -> Stored:
+    image = _open_vips(file, "avif")
+    _check_single(image.get("n-pages"))
+    bits = image.get("bits-per-sample") if image.format == "ushort" else 8
+    take = _rows_of(image)
+    return _stored(image, file, lambda rows: _fill(take(rows), bits), _between(bits))
+
+
+def _open_heic(file: BinaryIO, path: Path, first_page: bool) -> Stored:
+    """Let pillow-heif decode; like libvips it turns the picture itself, whatever EXIF says beside."""
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise UserError("HEIC needs a decoder: pip install img2img[heic]") from error
+    heif = pillow_heif.open_heif(file, convert_hdr_to_8bit=False)
+    _check_single(len(heif))
+    bits = heif.info.get("bit_depth", 8)
+    found = {
+        "exif-data": heif.info.get("exif"),
+        "icc-profile-data": heif.info.get("icc_profile"),
+        "xmp-data": heif.info.get("xmp"),
+    }
+    kept = metadata.upright({name: bytes(value) for name, value in found.items() if value})
+    mode, _, deep = heif.mode.partition(";")
+    width, height = heif.size
+    return Stored(
+        width,
+        height,
+        {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}[mode],
+        np.dtype(np.uint16 if deep else np.uint8),
+        kept | _between(bits),
+        _rows_of_whole(lambda: _fill(np.asarray(heif), bits)),
+        file.close,
+    )
+
+
+def _check_single(pictures: int) -> None:
+    if pictures > 1:
+        raise ValueError(f"{pictures} pictures in one file: not supported, use a TIFF of several pages")
+
+
+def _between(bits: int) -> dict[str, object]:
+    """Remember a depth that no dtype tells."""
+    return {"bits-per-sample": bits} if 8 < bits < 16 else {}
+
+
+def _fill(pixels: Pixels, bits: int) -> Pixels:
+    """Spread samples of 9 to 15 bits, shifted up by their decoder, over all of uint16: white has to be 65535."""
+    return pixels | pixels >> bits if 8 < bits < 16 else pixels
+
+
+def _open_bmp(file: BinaryIO, path: Path, first_page: bool) -> Stored:
+    """Decode by Pillow's plug-in, because `PIL.Image.open` has a lower limit of pixels of its own."""
+    picture = BmpImagePlugin.BmpImageFile(file)
+    mode = {"1": "L", "L": "L", "RGBA": "RGBA"}.get(picture.mode, "RGB")
+    xdpi, ydpi = picture.info.get("dpi", (0, 0))
+    kept: dict[str, object] = {"xres": xdpi / 25.4, "yres": ydpi / 25.4} if xdpi and ydpi else {}
+    take = _rows_of_whole(lambda: np.array(picture.convert(mode)))
+    return Stored(*picture.size, len(mode), np.dtype(np.uint8), kept, take, file.close)
+
+
+def _open_ppm(file: BinaryIO, path: Path, first_page: bool) -> Stored:
+    rows = NetpbmRows(file)
+    return Stored(rows.width, rows.height, rows.channels, rows.dtype, {}, rows.read, file.close)
+
+
+_OPENERS = {
+    "jpeg": _open_jpeg,
+    "png": _open_png,
+    "webp": _open_webp,
+    "tiff": _open_tiff,
+    "avif": _open_avif,
+    "heic": _open_heic,
+    "bmp": _open_bmp,
+    "ppm": _open_ppm,
+}

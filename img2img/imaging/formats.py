@@ -1,0 +1,194 @@
+"""What each image format is called, how its files begin, and what it can hold.
+
+Nothing heavy is imported here: commands ask for suffixes before they know whether any picture will be opened.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_EVERYTHING = frozenset({"exif-data", "icc-profile-data", "xmp-data", "iptc-data", "xres"})
+_WORDS = {
+    "exif-data": "EXIF",
+    "icc-profile-data": "the colour profile",
+    "xmp-data": "XMP",
+    "iptc-data": "IPTC",
+    "xres": "the resolution",
+}
+
+
+@dataclass(frozen=True)
+class Format:
+    """One file format.
+
+    Attributes:
+        name: as messages and `Header.format` say it.
+        suffixes: of its files, lower case.
+        magic: matches the first 32 bytes of its files.
+        bits: the most bits that a written integer sample has; 0 where the format is only read.
+        floats: holds float32.
+        gray: holds one channel; where not, gray is stored as three equal ones.
+        alpha: holds opacity.
+        several: holds several pages.
+        side: the longest side in pixels, None where another limit comes first.
+        keeps: the keys of an image's metadata that survive being written.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    magic: re.Pattern[bytes]
+    bits: int
+    keeps: frozenset[str]
+    floats: bool = False
+    gray: bool = True
+    alpha: bool = False
+    several: bool = False
+    side: int | None = None
+
+
+# The first bytes choose the decoder: a PNG named .jpg still opens, and no rarer loader (SVG, PDF) is reached.
+FORMATS = (
+    Format("jpeg", (".jpg", ".jpeg"), re.compile(rb"\xff\xd8\xff"), 8, _EVERYTHING, side=65_500),
+    Format("png", (".png",), re.compile(rb"\x89PNG\r\n\x1a\n"), 16, _EVERYTHING - {"iptc-data"}, alpha=True),
+    Format(
+        "webp",
+        (".webp",),
+        re.compile(rb"RIFF....WEBP", re.DOTALL),
+        8,
+        _EVERYTHING - {"iptc-data", "xres"},
+        gray=False,
+        alpha=True,
+        side=16_383,
+    ),
+    Format(
+        "tiff",
+        (".tif", ".tiff"),
+        re.compile(rb"II[*+]\0|MM\0[*+]"),
+        16,
+        _EVERYTHING,
+        floats=True,
+        alpha=True,
+        several=True,
+    ),
+    # Brands after the first are four bytes each; "mif1" alone says nothing about the codec.
+    Format(
+        "avif",
+        (".avif",),
+        re.compile(rb"....ftyp(?:avi[fs]|(?:mif1|msf1|miaf).{4}(?:.{4})*?avi[fs])", re.DOTALL),
+        12,
+        _EVERYTHING - {"iptc-data", "xres"},
+        gray=False,
+        alpha=True,
+        side=16_384,
+    ),
+    Format(
+        "heic",
+        (".heic", ".heif"),
+        re.compile(rb"....ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL),
+        0,
+        frozenset(),
+    ),
+    Format("bmp", (".bmp",), re.compile(rb"BM"), 8, frozenset({"xres"})),
+    Format("ppm", (".ppm", ".pgm", ".pnm"), re.compile(rb"P[1-6][\s#]"), 16, frozenset()),
+)
+SUFFIXES = frozenset(suffix for kind in FORMATS for suffix in kind.suffixes)
+"""Suffixes of files that can be read."""
+WRITABLE = frozenset(suffix for kind in FORMATS if kind.bits for suffix in kind.suffixes)
+"""Suffixes of files that can be written."""
+
+
+@dataclass(frozen=True, eq=False)
+class Header:
+    """What is known of an image file, or wanted of one, before any pixel.
+
+    Attributes:
+        width: of one page, upright (EXIF orientation applied), in pixels.
+        height: likewise.
+        channels: 1 (gray) or 3 (RGB).
+        alpha: whether there is opacity beside them.
+        dtype: uint8, uint16 or float32: what the pixels have and what an output should have.
+        pages: at least 1, all of one size.
+        format: the name of one of `FORMATS`.
+        metadata: EXIF, ICC, XMP, IPTC and resolution (pixels per mm), as `Image.metadata`. `bits-per-sample`
+            stands there where the depth of the file lies between 8 and 16 (AVIF and HEIC of 10 or 12 bits).
+    """
+
+    width: int
+    height: int
+    channels: int
+    alpha: bool
+    dtype: np.dtype[np.generic]
+    pages: int
+    format: str
+    metadata: dict[str, object]
+
+
+def format_of(suffix: str) -> Format:
+    """Tell the format in which a file of this suffix (any case, with its dot) is written.
+
+    Raises:
+        ValueError: no format has the suffix, or the one that has is only read.
+    """
+    for kind in FORMATS:
+        if suffix.lower() in kind.suffixes:
+            if not kind.bits:
+                raise ValueError(
+                    f"{kind.name.upper()} is only read here, {suffix.lower()} cannot be written: use .avif"
+                )
+            return kind
+    raise ValueError(f"unknown suffix {suffix.lower()!r}, use one of {', '.join(sorted(WRITABLE))}")
+
+
+def sniff(head: bytes) -> Format:
+    """Tell the format of a file from its first 32 bytes.
+
+    Raises:
+        ValueError: none that is known.
+    """
+    for kind in FORMATS:
+        if kind.magic.match(head):
+            return kind
+    known = "JPEG, PNG, WebP, TIFF, AVIF, HEIC, BMP or PPM"
+    raise ValueError(f"not a {known} file" if head else "the file is empty")
+
+
+def loss(header: Header, suffix: str) -> list[str]:
+    """Say in words what of an image a file of this suffix cannot hold; lossy compression is not meant.
+
+    Args:
+        header: the image.
+        suffix: of the file to be written, one of `WRITABLE`.
+
+    Returns:
+        Phrases such as "16 bits become 8"; empty where everything is kept. "floats are refused" means that
+        `create_rows` raises unless the dtype is changed first, "pages after the first" likewise.
+
+    Raises:
+        ValueError: nothing is written with this suffix.
+    """
+    kind = format_of(suffix)
+    lost = []
+    if header.dtype.kind == "f" and not kind.floats:
+        lost.append("floats are refused")
+    deep = depth(header)
+    if deep > kind.bits:
+        lost.append(f"{deep} bits become {kind.bits}")
+    if header.alpha and not kind.alpha:
+        lost.append("alpha is dropped")
+    if header.pages > 1 and not kind.several:
+        lost.append("pages after the first")
+    lost += [f"{word} is dropped" for key, word in _WORDS.items() if key in header.metadata and key not in kind.keeps]
+    return lost
+
+
+def depth(header: Header) -> int:
+    """Bits of an integer sample as its file had them: 8 to 16; 0 for floats."""
+    if header.dtype.kind == "f":
+        return 0
+    bits = header.metadata.get("bits-per-sample")
+    return bits if isinstance(bits, int) and header.dtype.itemsize == 2 else header.dtype.itemsize * 8

@@ -1,0 +1,102 @@
+"""PPM, PGM and PBM: the simplest files there are, so they are read and written here.
+
+Pillow cuts 16-bit colour to 8 bits, and OpenCV takes the values for full range whatever the header's maximum says.
+Source: https://netpbm.sourceforge.net/doc/ppm.html
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import BinaryIO
+
+import numpy as np
+
+from img2img.imaging.values import Pixels
+
+_GAP = rb"(?:\s|#[^\n]*\n)+"
+_NUMBER = rb"(\d{1,9})"
+_BITMAP = re.compile(rb"P([14])" + _GAP + _NUMBER + _GAP + _NUMBER + rb"\s")
+_LEVELS = re.compile(rb"P([2356])" + _GAP + _NUMBER + _GAP + _NUMBER + _GAP + _NUMBER + rb"\s")
+_LONGEST = 65_536  # bytes of comments that a header may hold
+
+
+class NetpbmRows:
+    """Reads a file from its top to its bottom.
+
+    Attributes:
+        width: in pixels.
+        height: in pixels.
+        channels: 1 or 3.
+        dtype: uint8, or uint16 where the header's maximum exceeds 255.
+
+    Raises:
+        ValueError: no header of this family, or later too few samples.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        head = file.read(_LONGEST)
+        match = _LEVELS.match(head) or _BITMAP.match(head)
+        if match is None:
+            raise ValueError("no valid PPM header")
+        kind, self.width, self.height, self._top = (*map(int, match.groups()), 1)[:4]
+        if 0 in (self.width, self.height) or not 0 < self._top < 65536:
+            raise ValueError(f"{self.width}x{self.height} pixels up to {self._top} make no PPM image")
+        self.channels = 3 if kind in (3, 6) else 1
+        self.dtype = np.dtype(np.uint8 if self._top < 256 else np.uint16)
+        self._bitmap = kind in (1, 4)
+        self._text: Pixels | None = None
+        self._plain, self._done = kind <= 3, 0
+        self._file = file
+        file.seek(match.end())
+
+    def read(self, rows: int) -> Pixels:
+        """Return the next rows, rows x width x channels, scaled to the whole range of the dtype."""
+        line = self.width * self.channels
+        if self._plain:
+            stored = self._read_text()[self._done * line : (self._done + rows) * line]
+        elif self._bitmap:
+            packed = np.frombuffer(self._exactly(rows * (-(-line // 8))), np.uint8)
+            stored = np.unpackbits(packed.reshape(rows, -1), axis=1, count=line)
+        else:
+            wide = self.dtype.itemsize
+            stored = np.frombuffer(self._exactly(rows * line * wide), f">u{wide}")
+        self._done += rows
+        return self._scale(stored.reshape(rows, self.width, self.channels))
+
+    def _scale(self, stored: Pixels) -> Pixels:
+        """Bring 0 … maximum to 0 … 255 or 65535; in bitmaps 1 is black."""
+        full = 256**self.dtype.itemsize - 1
+        if stored.size and stored.max() > self._top:
+            raise ValueError(f"a value exceeds the maximum of {self._top}")
+        if self._bitmap:
+            stored = 1 - stored
+        if self._top == full:
+            return stored.astype(self.dtype)
+        return np.asarray((stored.astype(np.uint64) * full * 2 + self._top) // (2 * self._top)).astype(self.dtype)
+
+    def _exactly(self, count: int) -> bytes:
+        data = self._file.read(count)
+        if len(data) < count:
+            raise ValueError("the file is truncated")
+        return data
+
+    def _read_text(self) -> Pixels:
+        """All values of a plain file, decoded whole: it is text that nobody writes for large pictures."""
+        if self._text is None:
+            words = re.sub(rb"#[^\n]*", b"", self._file.read())
+            digits = re.findall(rb"[01]" if self._bitmap else rb"\d+", words)
+            wanted = self.width * self.height * self.channels
+            if len(digits) < wanted:
+                raise ValueError("the file is truncated")
+            self._text = np.array(digits[:wanted]).astype(np.int64)
+        return self._text
+
+
+def write_netpbm(file: BinaryIO, width: int, height: int, bands: Iterable[Pixels]) -> None:
+    """Write bands of HxWx1 (as PGM) or HxWx3 (as PPM) rows of uint8 or uint16, one after another."""
+    for number, band in enumerate(bands):
+        if number == 0:
+            kind, top = (5 if band.shape[2] == 1 else 6), np.iinfo(band.dtype).max
+            file.write(b"P%d\n%d %d\n%d\n" % (kind, width, height, top))
+        file.write(np.ascontiguousarray(band, f">u{band.dtype.itemsize}").data)

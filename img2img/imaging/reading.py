@@ -1,0 +1,156 @@
+"""Reading any image file from its top to its bottom, in a memory that does not grow with its height."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import pyvips
+
+from img2img.imaging.decoding import Stored, open_stored
+from img2img.imaging.formats import Header
+from img2img.imaging.turning import Turned, turn
+from img2img.imaging.values import Pixels
+
+
+class UnreadableImage(ValueError):
+    """A file is missing, damaged, too large or no image; one line names the file and the reason."""
+
+
+def read_header(path: Path) -> Header:
+    """Tell what an image file holds; no pixel is decoded, and of large files only the beginning is read.
+
+    Raises:
+        UnreadableImage: the file is missing, damaged as far as can be seen so early, too large, animated, or no
+            supported image; a TIFF with pages of different sizes.
+    """
+    with open_rows(path) as reader:
+        return reader.header
+
+
+def open_rows(path: Path, *, first_page: bool = False) -> RowReader:
+    """Open an image file for reading its rows; use the result as a context manager.
+
+    The format is told from the content, not from the suffix. Palettes become RGB, 1-bit becomes 8-bit gray, CMYK
+    becomes sRGB through its profile, Lab becomes sRGB.
+
+    Memory: JPEG, PNG, TIFF and binary PPM are streamed, of interlaced PNG and progressive JPEG the decoder holds the
+    whole. WebP, AVIF, HEIC and BMP are decoded whole, and so is plain (text) PPM. A page that lies on its side or on
+    its head waits in a temporary file once it exceeds `img2img.imaging.turning.IN_MEMORY` bytes.
+
+    Args:
+        path: the file.
+        first_page: leave the other pages of a TIFF alone; else all must have one size.
+
+    Raises:
+        UnreadableImage: as `read_header`.
+    """
+    with reported(path):
+        kind, stored = open_stored(path, first_page)
+    return RowReader(path, kind.name, stored)
+
+
+@contextmanager
+def reported(path: Path) -> Iterator[None]:
+    """Turn whatever a decoder raises into one line that names the file."""
+    try:
+        yield
+    except UnreadableImage:
+        raise
+    except pyvips.Error as error:
+        raise UnreadableImage(f"cannot read {path}: {first_line(error)}") from error
+    except OSError as error:
+        raise UnreadableImage(f"cannot read {path}: {error.strerror or error}") from error
+    except (
+        ValueError,
+        SyntaxError,
+        EOFError,
+        RuntimeError,
+        struct.error,
+    ) as error:  # Pillow and its plug-ins report damage as any of these
+        raise UnreadableImage(f"cannot read {path}: {error}") from error
+
+
+def first_line(error: pyvips.Error) -> str:
+    """Shorten libvips' report, which repeats itself over several lines and is sometimes empty."""
+    lines = str(error.detail or "").strip().splitlines()
+    return lines[0] if lines else "damaged or truncated"
+
+
+class RowReader:
+    """Rows of an opened image, upright, page after page.
+
+    Attributes:
+        header: what the file holds.
+    """
+
+    def __init__(self, path: Path, name: str, stored: Stored) -> None:
+        self._path, self._stored = path, stored
+        self._turned: Turned | None = None
+        self._done = 0
+        size = (stored.width, stored.height)
+        width, height = size[::-1] if stored.orientation >= 5 else size
+        channels, alpha = (1, 3)[stored.bands > 2], stored.bands in (2, 4)
+        self.header = Header(width, height, channels, alpha, stored.dtype, stored.pages, name, stored.metadata)
+
+    def read(self, rows: int) -> tuple[Pixels, Pixels | None]:
+        """Return the next rows of all pages one below the other; fewer at the end, none after it.
+
+        Returns:
+            HxWx1 or HxWx3 pixels of the header's dtype, and HxWx1 opacity of the same dtype or None.
+
+        Raises:
+            UnreadableImage: the file turns out to be truncated or damaged.
+        """
+        header = self.header
+        rows = min(rows, header.height * header.pages - self._done)
+        if rows == 0:
+            nothing = np.empty((0, header.width, header.channels), header.dtype)
+            return nothing, nothing[..., :1] if header.alpha else None
+        with reported(self._path):
+            if self._stored.orientation in (1, 2):  # a mirrored row is still a row
+                pixels = turn(self._stored.take(rows), self._stored.orientation)
+            else:
+                pixels = self._take_turned(rows)
+        if len(pixels) < rows:  # a decoder that stops early without a word
+            raise UnreadableImage(f"cannot read {self._path}: the file is truncated")
+        self._done += rows
+        if not header.alpha:
+            return pixels, None
+        return np.ascontiguousarray(pixels[..., :-1]), np.ascontiguousarray(pixels[..., -1:])
+
+    def _take_turned(self, rows: int) -> Pixels:
+        """Gather upright rows from as many pages as they touch."""
+        pieces, done = [], self._done
+        while rows:
+            top = done % self.header.height
+            if top == 0:
+                self._forget_page()
+                self._turned = Turned(self._stored.take, self._stored.height, self._stored.orientation)
+            assert self._turned is not None
+            count = min(rows, self.header.height - top)
+            pieces.append(self._turned.rows(top, count))
+            rows, done = rows - count, done + count
+        return np.concatenate(pieces)
+
+    def _forget_page(self) -> None:
+        if self._turned is not None:
+            self._turned.close()
+            self._turned = None
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._forget_page()
+        self._stored.close()
+
+    def __enter__(self) -> RowReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

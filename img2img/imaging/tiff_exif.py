@@ -1,0 +1,150 @@
+"""EXIF in TIFF files, which libvips neither reads nor writes.
+
+A TIFF *is* a directory of tags as EXIF is, so a camera's tags stand in the first page's directory, and two of them
+point to further directories. Written, they are put behind the finished file, with a new first directory that
+holds the old entries too. Source: TIFF 6.0, section 2; EXIF 2.32, section 4.6.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, MutableMapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from PIL import Image as PillowImage
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+_POINTERS = (0x8769, 0x8825)  # to the directories of EXIF and GPS
+# Description, make, model, software, date, artist, host, copyright: the rest describes how the pixels are stored.
+_WORDS = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x013C, 0x8298)
+_LONGEST = 30_000  # bytes of EXIF that every format holds; microscopes keep whole documents in the description
+_LONG8 = 16
+_DAMAGE = (  # what Pillow raises over tags that make no sense
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    SyntaxError,
+    OSError,
+    OverflowError,
+    MemoryError,
+    struct.error,
+)
+
+
+class _Directory:
+    """The first directory of a TIFF: entries by tag as raw bytes, and where the next directory is."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        file.seek(0)
+        self.head = file.read(16)
+        self.order = "<" if self.head[:2] == b"II" else ">"
+        self.big = struct.unpack(self.order + "H", self.head[2:4])[0] == 43
+        self.head = self.head[: 16 if self.big else 8]
+        self.offset, self.count = ("Q", "Q") if self.big else ("L", "H")
+        self.place = 8 if self.big else 4  # of the pointer to the first directory
+        self.start = self.unpack(self.offset, self.head[self.place :])
+        file.seek(self.start)
+        self.entries, self.next = self.parse(file.read(8 if self.big else 2), file)
+
+    def unpack(self, kind: str, data: bytes) -> int:
+        """Read one number from the beginning of `data`."""
+        return int(struct.unpack_from(self.order + kind, data)[0])
+
+    def parse(self, counted: bytes, file: BinaryIO) -> tuple[dict[int, bytes], bytes]:
+        """Read the entries whose number stands in `counted`, and the pointer behind them."""
+        size = 20 if self.big else 12
+        entries = {}
+        for _ in range(self.unpack(self.count, counted)):  # a damaged number ends with the file, by struct.error
+            entry = file.read(size)
+            entries[self.unpack("H", entry)] = entry
+        return entries, file.read(8 if self.big else 4)
+
+
+def read_exif(file: BinaryIO) -> bytes | None:
+    """Collect what a TIFF says of camera, place and author, as the EXIF of other formats; None where nothing.
+
+    A damaged directory counts as none: the picture may still be readable, and its decoder will say if not.
+    """
+    try:
+        directory = _Directory(file)
+        if not directory.entries.keys() & {*_POINTERS, *_WORDS}:
+            return None
+        words = _load(directory.head, file, directory.start)
+        inner = {tag: dict(_load(directory.head, file, words[tag], tag)) for tag in _POINTERS if tag in words}
+        target = PillowImage.Exif()
+        _copy(words, inner, target)
+        exif = target.tobytes()
+    except _DAMAGE:
+        return None
+    return exif if len(exif) < _LONGEST else None
+
+
+def append_exif(path: Path, exif: bytes) -> None:
+    """Add EXIF to a complete TIFF.
+
+    Args:
+        path: the file, which is changed in place.
+        exif: as it stands in a JPEG, beginning with `Exif`, two zeros.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    with open(path, "r+b") as file:
+        old = _Directory(file)
+        added = ImageFileDirectory_v2(old.head)
+        start = file.seek(0, 2) + 15 & ~15
+        try:
+            source = PillowImage.Exif()
+            source.load(exif)
+            _copy(source, {tag: source.get_ifd(tag) for tag in _POINTERS}, added)
+            block = added.tobytes(start)
+        except _DAMAGE:  # EXIF that nobody can read is no reason to lose a picture
+            return
+        if not len(added):
+            return
+        file.seek(start)
+        file.write(block)
+        size = 20 if old.big else 12
+        first = 8 if old.big else 2
+        entries = [block[at : at + size] for at in range(first, first + len(added) * size, size)]
+        entries = [_widen(old, entry) for entry in entries]
+        merged = {old.unpack("H", entry): entry for entry in entries} | old.entries
+        place = file.tell() + 15 & ~15
+        file.seek(place)
+        file.write(struct.pack(old.order + old.count, len(merged)))
+        file.write(b"".join(merged[tag] for tag in sorted(merged)) + old.next)
+        file.seek(old.place)
+        file.write(struct.pack(old.order + old.offset, place))
+
+
+def _load(head: bytes, file: BinaryIO, start: int, group: int | None = None) -> ImageFileDirectory_v2:
+    """Let Pillow read one directory; its `Exif` would do so too, but not in a BigTIFF."""
+    directory = ImageFileDirectory_v2(head, group=group)
+    file.seek(start)
+    directory.load(file)
+    return directory
+
+
+def _copy(
+    words: Mapping[int, Any],
+    inner: Mapping[int, Mapping[int, Any]],
+    target: MutableMapping[int, Any],
+) -> None:
+    """Copy camera, place and author from one collection of tags, and the inner ones it points to, into another."""
+    for tag in _WORDS:
+        if tag in words:
+            target[tag] = words[tag]
+    for tag, values in inner.items():
+        # Left out is 0xA005, a pointer into the old file.
+        kept = {key: value for key, value in values.items() if key != 0xA005 and not isinstance(value, dict)}
+        if kept:
+            target[tag] = kept
+
+
+def _widen(directory: _Directory, entry: bytes) -> bytes:
+    """Let a pointer reach beyond 4 GiB in a BigTIFF, where Pillow declares it to have 32 bits."""
+    if not directory.big or directory.unpack("H", entry) not in _POINTERS:
+        return entry
+    return entry[:2] + struct.pack(directory.order + "H", _LONG8) + entry[4:]

@@ -1,0 +1,116 @@
+"""Rows on their way to an encoder that will not be given rows but asks for them."""
+
+from __future__ import annotations
+
+import struct
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyvips
+
+from img2img.imaging.parts import new_part
+from img2img.imaging.values import Pixels
+
+_STRIP = 16  # rows: a strip is what libvips reads at a time
+_TYPES = {"uint8": "uchar", "uint16": "ushort", "float32": "float"}
+
+
+class WaitingRows:
+    """HxWxbands pixels: an array, or a hidden file in `folder` where they would exceed `limit` bytes.
+
+    The file is a TIFF without compression, because libvips reads TIFF through a small buffer; the file of
+    its own `rawload` it maps into memory whole.
+    """
+
+    def __init__(self, folder: Path, shape: tuple[int, int, int], dtype: np.dtype[np.generic], limit: int) -> None:
+        self._shape, self._dtype, self._done = shape, dtype, 0
+        small = int(np.prod(shape)) * dtype.itemsize <= limit
+        self._array: Pixels | None = np.empty(shape, dtype) if small else None
+        self._path = Path() if small else new_part(folder)
+        self._file = None if small else open(self._path, "x+b")  # noqa: SIM115 - closed by remove()
+        if self._file:
+            self._file.write(bytes(16))  # room for the header, which comes last
+
+    def add(self, rows: Pixels) -> None:
+        """Put rows below the others."""
+        if self._array is not None:
+            self._array[self._done : self._done + len(rows)] = rows
+        elif self._file is not None:
+            self._file.write(np.ascontiguousarray(rows).data)
+        self._done += len(rows)
+
+    def as_vips(self) -> pyvips.Image:
+        """All rows as an image of libvips, to be read once from the top down."""
+        height, width, bands = self._shape
+        # Without the right interpretation libvips would write uint16 as an 8-bit PNG.
+        gray, colour = ("grey16", "rgb16") if self._dtype == np.uint16 else ("b-w", "srgb")
+        if self._file is None:
+            assert self._array is not None
+            kind = _TYPES[self._dtype.name]
+            image = pyvips.Image.new_from_memory(self._array.data, width, height, bands, kind)
+        else:
+            self._finish()
+            source = pyvips.Source.new_from_descriptor(self._file.fileno())
+            image = pyvips.Image.tiffload_source(source, access="sequential", fail_on="error")
+        return image.copy(interpretation=gray if bands < 3 else colour)
+
+    def bands(self) -> Iterator[Pixels]:
+        """All rows, some at a time."""
+        height, width, bands = self._shape
+        if self._array is not None:
+            yield self._array
+        elif self._file is not None:
+            self._file.seek(16)
+            for top in range(0, height, _STRIP):
+                count = min(_STRIP, height - top)
+                data = self._file.read(count * width * bands * self._dtype.itemsize)
+                yield np.frombuffer(data, self._dtype).reshape(count, width, bands)
+
+    def remove(self) -> None:
+        """Forget the rows."""
+        self._array = None
+        if self._file is not None:
+            self._path.unlink(missing_ok=True)
+            # Closing may find the disk full once more; the file is gone by then, and so is the reason to care.
+            self._file.raw.close()
+
+    def _finish(self) -> None:
+        """Make the rows a BigTIFF: header, rows in strips, places and lengths of the strips, directory."""
+        assert self._file is not None
+        height, width, bands = self._shape
+        size = self._dtype.itemsize
+        strip = _STRIP * width * bands * size
+        places = (16 + np.arange(-(-height // _STRIP)) * strip).astype(np.uint64)
+        lengths = np.full(len(places), strip, np.uint64)
+        lengths[-1] = height * width * bands * size - (len(places) - 1) * strip
+        end = self._file.seek(0, 2)
+        self._file.write(places.tobytes() + lengths.tobytes())
+        many = len(places) > 1
+        entries = [
+            (256, 1, width),
+            (257, 1, height),
+            (258, bands, struct.pack("=4H", *[8 * size] * bands, *[0] * (4 - bands))),  # bits per sample
+            (259, 1, 1),  # no compression
+            (262, 1, 1 if bands < 3 else 2),  # gray or RGB
+            (273, len(places), end if many else 16),
+            (277, 1, bands),
+            (278, 1, _STRIP),
+            (279, len(places), end + places.nbytes if many else int(lengths[0])),
+            (284, 1, 1),  # channels interleaved
+            *([(338, 1, struct.pack("=4H", 2, 0, 0, 0))] if bands in (2, 4) else []),  # alpha, not multiplied in
+            (339, bands, struct.pack("=4H", *[3 if self._dtype.kind == "f" else 1] * bands, *[0] * (4 - bands))),
+        ]
+        place = self._file.tell()
+        self._file.write(struct.pack("=Q", len(entries)))
+        for tag, count, value in entries:
+            kind = 3 if isinstance(value, bytes) else 16  # 16 bits, 64 bits
+            self._file.write(struct.pack("=HHQ", tag, kind, count))
+            self._file.write(value if isinstance(value, bytes) else struct.pack("=Q", value))
+        self._file.write(bytes(8))  # no further directory
+        self._file.seek(0)
+        order = b"II" if sys.byteorder == "little" else b"MM"
+        self._file.write(order + struct.pack("=HHHQ", 43, 8, 0, place))
+        self._file.flush()
+        self._file.seek(0)

@@ -1,0 +1,202 @@
+"""Writing any image file row by row; it appears under its name complete or not at all.
+
+libvips' encoders ask for rows and cannot be given them, so rows wait until the last has come: in memory, or beyond a
+limit in a hidden file beside the output, from which they stream through the encoder. Encoding uses libvips' thread
+pool, which does not survive a fork: write in the process that started, or in spawned ones.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import pyvips
+from PIL import Image as PillowImage
+
+from img2img.imaging import metadata
+from img2img.imaging.formats import Format, Header, depth, format_of
+from img2img.imaging.netpbm import write_netpbm
+from img2img.imaging.parts import new_part, publish
+from img2img.imaging.reading import first_line
+from img2img.imaging.tiff_exif import append_exif
+from img2img.imaging.values import Pixels, from_float, to_float
+from img2img.imaging.waiting import WaitingRows
+
+_SCRATCH = 256 * 2**20
+_DEFLATE = 3  # twice as fast as the usual 6 (photographs, 8 bits: 15 against 8 megapixels a second), 2 % larger
+_EFFORT = 0  # of AVIF: 5 megapixels a second; the usual 4 makes 0.07, and 1 makes 1.5 for 5 % fewer bytes
+_CLASSIC_TIFF = 3_000_000_000  # bytes; it ends at 4 GiB, and noise may not compress
+_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+
+
+def create_rows(path: Path, header: Header, *, quality: int = 95, scratch: int = _SCRATCH) -> RowWriter:
+    """Begin an image file; use the result as a context manager, which closes it, or aborts after an exception.
+
+    PNG, PPM and TIFF are lossless and keep uint16; AVIF keeps 10 or 12 bits of it, JPEG, WebP and BMP scale it to 8.
+    Only TIFF holds float32 and several pages. JPEG, BMP and PPM drop alpha. `img2img.imaging.formats.loss` says all
+    that in words. WebP, AVIF and BMP are encoded whole in memory, the others are streamed.
+
+    Args:
+        path: the target, whose suffix tells the format; an existing file is replaced. Missing parents are made.
+        header: what the rows to come are and what is to be written beside them; its `format` does not matter.
+        quality: 1 to 100, for JPEG, WebP and AVIF only.
+        scratch: bytes of rows that may wait in memory.
+
+    Raises:
+        ValueError: the suffix is unknown or the format cannot hold this image.
+        OSError: the disk refuses.
+    """
+    try:
+        kind = format_of(path.suffix)
+        _check(kind, header)
+    except ValueError as error:
+        raise ValueError(f"cannot write {path}: {error}") from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return RowWriter(path, kind, header, quality, scratch)
+
+
+def _check(kind: Format, header: Header) -> None:
+    """Refuse before any work what the encoder would refuse at the end."""
+    if header.dtype == np.float32 and not kind.floats:
+        raise ValueError("only TIFF holds float32 pixels")
+    if header.pages > 1 and not kind.several:
+        raise ValueError(f"{header.pages} pages: only TIFF holds more than one")
+    if kind.side and max(header.width, header.height) > kind.side:
+        size = f"{header.width}x{header.height}"
+        raise ValueError(f"image too large: {kind.name} holds {kind.side} pixels a side, not {size}")
+
+
+class RowWriter:
+    """An image file under construction."""
+
+    def __init__(self, path: Path, kind: Format, header: Header, quality: int, scratch: int) -> None:
+        self._path, self._kind, self._header, self._quality = path, kind, header, quality
+        self._alpha = header.alpha and kind.alpha
+        self._bands = header.channels + self._alpha
+        self._rows = header.height * header.pages
+        self._done = 0
+        self._dtype = np.dtype(np.uint8) if kind.bits == 8 else header.dtype
+        self._waiting = WaitingRows(path.parent, (self._rows, header.width, self._bands), self._dtype, scratch)
+
+    def write(self, pixels: Pixels, alpha: Pixels | None) -> None:
+        """Add rows below those that are there, page after page.
+
+        Args:
+            pixels: HxWx1 or HxWx3 of the header's dtype.
+            alpha: HxWx1 of the same dtype; None exactly if the header has no alpha.
+
+        Raises:
+            ValueError: shape or dtype is not what the header says, or the rows are more than that.
+            OSError: the disk refuses.
+        """
+        header = self._header
+        given = [pixels] if alpha is None else [pixels, alpha]
+        wanted = [
+            (len(pixels), header.width, bands)
+            for bands in ([header.channels, 1] if header.alpha else [header.channels])
+        ]
+        if [part.shape for part in given] != wanted or any(part.dtype != header.dtype for part in given):
+            found = " and ".join(f"{part.shape} of {part.dtype}" for part in given)
+            raise ValueError(f"rows for {self._path} must be {wanted} of {header.dtype}, not {found}")
+        if self._done + len(pixels) > self._rows:
+            raise ValueError(f"{self._done + len(pixels)} rows are too many for {self._path}, which has {self._rows}")
+        rows = np.concatenate(given, axis=2) if self._alpha else pixels
+        self._waiting.add(rows if rows.dtype == self._dtype else from_float(to_float(rows), self._dtype))
+        self._done += len(pixels)
+
+    def close(self) -> int:
+        """Encode the file and give it its final name; whatever goes wrong, nothing is left behind.
+
+        Returns:
+            How many bytes it has.
+
+        Raises:
+            ValueError: rows are missing, or the encoder refuses the image.
+            OSError: the disk refuses; with `errno.ENOSPC` where it is full.
+        """
+        part = new_part(self._path.parent)
+        try:
+            if self._done < self._rows:
+                raise ValueError(
+                    f"cannot write {self._path}: {self._rows - self._done} of {self._rows} rows are missing"
+                )
+            with open(part, "xb"):
+                pass
+            self._encode(part)
+            return publish(part, self._path)
+        except pyvips.Error as error:
+            raise _translate(error, self._path) from error
+        finally:  # also when the user presses Ctrl-C
+            part.unlink(missing_ok=True)
+            self.abort()
+
+    def abort(self) -> None:
+        """Give up; nothing is left behind."""
+        self._waiting.remove()
+
+    def _encode(self, part: Path) -> None:
+        """Fill an empty file with the encoded image."""
+        kept = self._header.metadata
+        if self._kind.name == "ppm":
+            with open(part, "wb") as file:
+                write_netpbm(file, self._header.width, self._rows, self._waiting.bands())
+        elif self._kind.name == "bmp":
+            pixels = np.concatenate(list(self._waiting.bands()))
+            x, y = (value * 25.4 for value in metadata.resolution(kept))
+            picture = PillowImage.fromarray(pixels[..., 0] if self._bands == 1 else pixels)
+            picture.save(part, "BMP", dpi=(x, y))
+        else:
+            _encode_vips(
+                self._kind.name, metadata.attach(self._waiting.as_vips(), kept), part, self._quality, self._header
+            )
+        exif = kept.get("exif-data")
+        if self._kind.name == "tiff" and isinstance(exif, bytes):
+            append_exif(part, exif)
+
+    def __enter__(self) -> RowWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self.abort()
+
+
+def _encode_vips(kind: str, image: pyvips.Image, part: Path, quality: int, header: Header) -> None:
+    """Run one of libvips' encoders into a file, whose name it takes as it is."""
+    target = os.fsencode(part)
+    if kind == "png":  # libvips' default is no filter, which makes photographs a third larger
+        image.pngsave(target, compression=_DEFLATE, filter=pyvips.ForeignPngFilter.PAETH)
+    elif kind == "tiff":
+        predictor = "float" if image.format == "float" else "horizontal"
+        size = image.width * image.height * image.bands * header.dtype.itemsize
+        image.tiffsave(
+            target,
+            compression="deflate",
+            level=_DEFLATE,
+            predictor=predictor,
+            bigtiff=size > _CLASSIC_TIFF,
+            page_height=header.height,
+        )
+    elif kind == "webp":
+        image.webpsave(target, Q=quality, smart_subsample=True)
+    elif kind == "avif":
+        bits = 8 if header.dtype == np.uint8 else min(depth(header), 12)
+        image.heifsave(target, compression="av1", Q=quality, bitdepth=bits, subsample_mode="off", effort=_EFFORT)
+    else:
+        image.jpegsave(target, Q=quality, subsample_mode="off")
+
+
+def _translate(error: pyvips.Error, path: Path) -> Exception:
+    """Tell a disk that refuses, of which libvips only gives the words, from an image that the encoder refuses."""
+    report = str(error.detail or "")
+    for code in _REFUSALS:
+        if os.strerror(code) in report:
+            return OSError(code, os.strerror(code), str(path))
+    return ValueError(f"cannot write {path}: {first_line(error)}")
