@@ -8,6 +8,7 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from img2img.networks.reach import Span, radius_of
 from img2img.networks.unet import ResidualBlock
 
 
@@ -43,17 +44,32 @@ class BottleneckAutoencoder(nn.Module):
             raise ValueError("channels must name the width of at least one level, such as [48, 96, 192]")
         out_channels = in_channels if out_channels is None else out_channels
         self.in_channels, self.stride = in_channels, 2 ** len(channels)
+        self.levels, self.blocks = len(channels), blocks
         encoder: list[nn.Module] = []
         for fine, coarse in pairwise((in_channels, *channels)):
-            encoder += [nn.Conv2d(fine, coarse, 4, stride=2, padding=1), nn.ReLU()]
+            encoder += [nn.Conv2d(fine, coarse, 4, stride=2, padding=1), nn.ReLU(inplace=True)]
             encoder += [ResidualBlock(coarse, bias=True) for _ in range(blocks)]
         self.encoder = nn.Sequential(*encoder, nn.Conv2d(channels[-1], code_channels, 1))
         decoder: list[nn.Module] = [nn.Conv2d(code_channels, channels[-1], 1)]
         widths = [*reversed(channels), channels[0]]
         for coarse, fine in pairwise(widths):
             decoder += [ResidualBlock(coarse, bias=True) for _ in range(blocks)]
-            decoder += [nn.ConvTranspose2d(coarse, fine, 4, stride=2, padding=1), nn.ReLU()]
+            decoder += [nn.ConvTranspose2d(coarse, fine, 4, stride=2, padding=1), nn.ReLU(inplace=True)]
         self.decoder = nn.Sequential(*decoder, nn.Conv2d(channels[0], out_channels, 3, padding=1))
+
+    @property
+    def receptive_field(self) -> int:
+        """Radius in input pixels, see `RestorationUNet`."""
+        return radius_of(self.spread, self.stride)
+
+    def spread(self, row: int) -> Span:
+        """The rows of the output that see the input's `row`, far from borders."""
+        first, last, level = row, row, 2 * self.blocks
+        for _ in range(self.levels):  # cell c of a level sees 2c - 1 to 2c + 2 of the finer one
+            first, last = (first - 1) // 2 - level, (last + 1) // 2 + level
+        for _ in range(self.levels):  # and is seen by as many
+            first, last = 2 * (first - level) - 1, 2 * (last + level) + 2
+        return first - 1, last + 1
 
     def encode(self, x: Tensor) -> Tensor:
         """Returns the code of N×C×H×W, N×code_channels×⌈H/stride⌉×⌈W/stride⌉."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from img2img.networks.reach import Span, radius_of
 from img2img.networks.unet import RestorationUNet
 
 SHIFTS = ((0, 0), (5, 10), (10, 5), (15, 15))
@@ -46,13 +48,23 @@ class InpaintingUNet(nn.Module):
         nn.init.zeros_(self.unet.tail.bias)
 
     @property
-    def receptive_field(self) -> int:
-        """Radius in input pixels, see `RestorationUNet`: the U-Net's, and behind it the filling's.
+    def stride(self) -> int:
+        """What tiles must be aligned to, in pixels: the cells of the U-Net and those of the filling."""
+        return math.lcm(self.unet.stride, 1 << self.levels)
 
-        The filling sees from a pixel, at each level, one cell beyond its own, and in the coarsest all of its cell; its
-        shifted grids add their shift.
+    @property
+    def receptive_field(self) -> int:
+        """Radius in input pixels, see `RestorationUNet`."""
+        return radius_of(self.spread, self.stride)
+
+    def spread(self, row: int) -> Span:
+        """The rows of the output that see the input's `row`, far from borders: by the filling, then by the U-Net.
+
+        In each of the shifted grids, the row's cell of the coarsest level, and one cell more at each finer one.
         """
-        return self.unet.receptive_field + 4 * (1 << self.levels) + max(max(shift) for shift in SHIFTS)
+        side = 1 << self.levels
+        firsts = [(row + shift) // side * side - shift for shift in {down for down, _ in SHIFTS}]
+        return self.unet.spread(min(firsts) - (side - 1), max(firsts) + 2 * (side - 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """Draws an image from a holed one.

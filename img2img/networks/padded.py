@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from img2img.networks.reach import analytic_reach
 
 
 class Padded(nn.Module):
@@ -24,6 +28,9 @@ class Padded(nn.Module):
         if multiple < 1:
             raise ValueError(f"multiple must be at least 1, not {multiple}")
         self.network, self.multiple = network, multiple
+        inner = analytic_reach(network)
+        self.stride = math.lcm(multiple, inner.stride if inner else 1)
+        self.receptive_field = inner.radius if inner else None
         self.in_channels = getattr(network, "in_channels", None)  # for the task, which asks
 
     def forward(self, x: Tensor) -> Tensor:

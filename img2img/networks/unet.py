@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from img2img.networks.reach import Span, radius_of
+
 
 class ResidualBlock(nn.Module):
     """x + conv(relu(conv(x))); the second convolution starts at zero, so that a new block is the identity.
@@ -26,7 +28,9 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps N×C×H×W to the same shape."""
-        return torch.add(x, self.conv2(F.relu(self.conv1(x))))
+        y: Tensor = self.conv2(F.relu(self.conv1(x), inplace=True))  # in place: no gradient needs what is overwritten
+        y += x
+        return y
 
 
 class RestorationUNet(nn.Module):
@@ -93,19 +97,23 @@ class RestorationUNet(nn.Module):
 
     @property
     def receptive_field(self) -> int:
-        """Radius in input pixels: an output pixel sees no input pixel farther away than this, on either axis.
+        """Radius in input pixels: an output pixel sees no input pixel farther away than this, on either axis."""
+        return radius_of(lambda row: self.spread(row, row), self.stride)
 
-        Summed along the longest path, through the coarsest level. A 3x3 convolution reaches one cell of its level
-        to each side; a cell of a level is a block of input pixels, whose far edge adds the block's side less one.
+    def spread(self, first: int, last: int) -> Span:
+        """The rows of the output that see the input's rows `first` to `last`, far from borders.
+
+        Along the longest path, through the coarsest level. A 3×3 convolution reaches one cell of its level to each
+        side; folding cells to a coarser one and unfolding it again reaches the rest of that.
         """
-        cell, radius = self.shuffle, self.shuffle - 1  # the fold lets a pixel see the rest of its cell
-        radius += 2 * cell  # head and tail
-        levels = len(self.downs)
-        for _ in range(levels):
-            radius += 2 * (2 * self.blocks) * cell  # encoder and decoder of this level
-            radius += cell  # folding two cells to one: a cell sees its neighbour in the coarser cell
-            cell *= 2
-        return radius + 2 * self.blocks * cell  # the middle
+        level = 2 * self.blocks  # convolutions
+        first, last = first // self.shuffle - 1, last // self.shuffle + 1
+        for _ in self.downs:
+            first, last = (first - level) // 2, (last + level) // 2
+        for _ in self.ups:
+            first, last = 2 * (first - level), 2 * (last + level) + 1
+        first, last = first - level - 1, last + level + 1
+        return first * self.shuffle, (last + 1) * self.shuffle - 1
 
     def forward(self, x: Tensor) -> Tensor:
         """Restores a batch of any size.
@@ -121,11 +129,15 @@ class RestorationUNet(nn.Module):
         y = self.head(F.pixel_unshuffle(padded, self.shuffle))
         skips: list[Tensor] = []
         for encoder, down in zip(self.encoders, self.downs, strict=True):
-            y = encoder(y)
+            for block in encoder.children():  # as nn.Sequential does, which would hold its input to the end
+                y = block(y)
             skips.append(y)
             y = down(y)
         y = self.middle(y)
-        for up, decoder, skip in zip(reversed(self.ups), reversed(self.decoders), reversed(skips), strict=True):
-            y = decoder(up(y) + skip)
+        for up, decoder in zip(reversed(self.ups), reversed(self.decoders), strict=True):
+            y = up(y)
+            y += skips.pop()
+            for block in decoder.children():
+                y = block(y)
         y = F.pixel_shuffle(self.tail(y), self.shuffle)[..., :height, :width]
         return torch.add(x, y) if self.residual else y
