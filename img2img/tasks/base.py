@@ -12,6 +12,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from img2img import __version__
+from img2img.errors import UserError
 from img2img.tasks.checkpoint import CHECKPOINT_FORMAT, CHECKPOINT_KEY, copy_weights
 from img2img.tasks.schedule import warmup_cosine
 
@@ -48,7 +49,9 @@ class Task(LightningModule):
         weights: str | None = None,
     ) -> None:
         super().__init__()
-        self.network = network.to(memory_format=torch.channels_last)
+        # torch converts no module with weights of five dimensions, which some networks from elsewhere have.
+        flat = all(weight.dim() != 5 for weight in (*network.parameters(), *network.buffers()))
+        self.network = network.to(memory_format=torch.channels_last) if flat else network
         self.lr, self.betas, self.weight_decay = lr, betas, weight_decay
         self.warmup_steps, self.final_lr_share = warmup_steps, final_lr_share
         if weights is not None:
@@ -64,6 +67,11 @@ class Task(LightningModule):
         return said if said is not None else first if first in (1, 3) else 3
 
     @property
+    def network_inputs(self) -> int:
+        """Channels that the network itself takes, those of a mask included."""
+        return self.network_channels or self._first_channels
+
+    @property
     def network_channels(self) -> int | None:
         """How many channels the network itself says that it takes, as `in_channels`; None where it does not say."""
         said = getattr(self.network, "in_channels", None)
@@ -73,6 +81,12 @@ class Task(LightningModule):
     def _first_channels(self) -> int:
         return next((m.in_channels for m in self.network.modules() if isinstance(m, nn.Conv2d)), 3)
 
+    @property
+    def scale(self) -> int:
+        """Output pixels per input pixel, on each axis: what the network says itself, else 1."""
+        said = getattr(self.network, "scale", 1)
+        return said if isinstance(said, int) else 1
+
     def forward(self, image: Tensor) -> Tensor:
         """Maps an image to what the task makes of it.
 
@@ -80,13 +94,19 @@ class Task(LightningModule):
             image: N×C×H×W float32, nominally in [0, 1], of any size from 1×1.
 
         Returns:
-            N×C'×H×W in [0, 1].
+            N×C'×(scale·H)×(scale·W) in [0, 1].
         """
         output: Tensor = self.network(image.contiguous(memory_format=torch.channels_last))
         return output.float().clamp(0, 1)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Returns AdamW with linear warm-up and cosine decay, both counted in optimizer steps."""
+        """Returns AdamW with linear warm-up and cosine decay, both counted in optimizer steps.
+
+        Raises:
+            UserError: If all weights are frozen.
+        """
+        if not any(parameter.requires_grad for parameter in self.network.parameters()):
+            raise UserError("all weights of the network are frozen, as a published model's are: it is for restoring")
         optimizer = torch.optim.AdamW(
             self.network.parameters(),  # not the loss's, which may be a network too
             lr=self.lr,

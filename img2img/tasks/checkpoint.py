@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import re
 import struct
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +29,68 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         CheckpointError: If the file is damaged, holds code, or is no checkpoint.
         FileNotFoundError: If there is no such file.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"the checkpoint {path} does not exist")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).strip().splitlines()[0].split(". ")[0]
-        raise CheckpointError(f"{path} is not a safe checkpoint (weights and plain data only): {reason}") from error
-    except (RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError, struct.error) as error:
-        raise CheckpointError(f"{path} is not a checkpoint, or is damaged") from error
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+    checkpoint = read_weights(path)
+    if "state_dict" not in checkpoint:
         raise CheckpointError(f"{path} holds no state_dict; `img2img fit` writes checkpoints")
     return checkpoint
+
+
+def read_weights(path: Path) -> dict[str, Any]:
+    """Reads what `torch.save` or safetensors wrote, whatever the suffix, on the CPU: tensors and plain data.
+
+    Raises:
+        CheckpointError: If the file is damaged, holds code, or is no dictionary.
+        FileNotFoundError: If there is no such file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"the checkpoint {path} does not exist")
+    if _is_safetensors(path):
+        return _read_safetensors(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # torch's remarks on files that are refused below
+            contents = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError) as error:
+        code = _code_in(str(error))
+        if code is None:
+            raise CheckpointError(f"{path} is not a checkpoint, or is damaged") from error
+        raise CheckpointError(
+            f"{path} is not a safe checkpoint (weights and plain data only): it holds {code}, and no code in a file is "
+            "run; if you trust it, save its state_dict elsewhere with safetensors.torch.save_file and give that file"
+        ) from error
+    except (EOFError, LookupError, ValueError, TypeError, AttributeError, struct.error) as error:
+        raise CheckpointError(f"{path} is not a checkpoint, or is damaged") from error
+    if not isinstance(contents, dict):
+        raise CheckpointError(f"{path} holds no state_dict but a {type(contents).__name__}")
+    return contents
+
+
+def _code_in(refusal: str) -> str | None:
+    """Returns what `torch.load` found in a file that weights do not need; None if the file is just damaged."""
+    if "TorchScript" in refusal:
+        return "a TorchScript program"
+    found = re.search(r"\bGLOBAL ([\w.]+)", refusal)
+    return None if found is None else f"a call of {found[1]}"
+
+
+def _is_safetensors(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(9)
+    # The length of the header, which is JSON, and its first character; the format allows no header above 100 MB.
+    return head[8:] == b"{" and int.from_bytes(head[:8], "little") <= 100_000_000
+
+
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise CheckpointError(f"{path} is a safetensors file; pip install 'img2img[spandrel]' reads those") from error
+    try:
+        weights: dict[str, Any] = load_file(path)
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is not a checkpoint, or is damaged: {error}") from error
+    return weights
 
 
 def copy_weights(path: Path, network: nn.Module) -> None:

@@ -12,7 +12,8 @@ from img2img.networks import RestorationUNet
 from img2img.tasks.colour import chroma, compose, luma
 from img2img.tasks.losses import ChromaLoss
 from img2img.tasks.metrics import ChromaPSNR, Colorfulness, DeltaE2000, Metric
-from img2img.tasks.restoration import Batch, Restoration
+from img2img.tasks.restoration import Restoration
+from img2img.tasks.restorer import Batch
 
 
 class Colorization(Restoration):
@@ -88,7 +89,7 @@ class Colorization(Restoration):
         batch = {"input": image}
         return self.finish(self.predict(batch), batch)
 
-    def restore(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
+    def restore_once(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
         """Gives colour to gray images; those of RGB images is replaced."""
         coloured: Tensor = self(image)
         return coloured

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from img2img.errors import UserError
 from img2img.networks import InpaintingUNet
 from img2img.tasks.metrics import HolePSNR, Metric
-from img2img.tasks.restoration import Batch, Restoration
+from img2img.tasks.restoration import Restoration
+from img2img.tasks.restorer import Batch
 
 
 class Inpainting(Restoration):
@@ -78,8 +79,8 @@ class Inpainting(Restoration):
         batch = {"input": image, "mask": mask}
         return self.finish(self.predict(batch), batch)
 
-    def restore(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Fills the holes of gray or RGB images with a network for either, see `Restoration.restore`."""
-        filled = super().restore(image, mask)
-        # Once more, for a gray image through a colour network comes back as luma, up to float rounding the same.
+    def restore_tile(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Fills the holes of gray or RGB images with a network for either, see `Restoration.restore_tile`."""
+        filled = super().restore_tile(image, mask)
+        # Once more, for what comes back as luma, or as a mean, is the same only up to float rounding.
         return filled if mask is None else torch.where(mask.bool(), filled, image)

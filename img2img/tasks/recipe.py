@@ -13,7 +13,8 @@ from typing import Any
 from torch import nn
 
 from img2img.tasks.base import Task
-from img2img.tasks.checkpoint import CHECKPOINT_FORMAT, CHECKPOINT_KEY, CheckpointError, check_fit, read_checkpoint
+from img2img.tasks.checkpoint import CHECKPOINT_FORMAT, CHECKPOINT_KEY, CheckpointError, check_fit, read_weights
+from img2img.tasks.published import published
 
 # Not all of torch, whose other modules are no networks; and not torchmetrics, some of whose metrics, which are modules
 # too, load models by name from a hub, with the code that comes with them.
@@ -42,26 +43,29 @@ def build(recipe: dict[str, Any], trust: Collection[str] = ()) -> Task:
 
 
 def load(model: str | Path, trust: Collection[str] = ()) -> Task:
-    """Opens a checkpoint.
+    """Opens a checkpoint, or the weights of a published restorer.
 
     Args:
-        model: Path of a checkpoint that `img2img fit` wrote.
+        model: Path of a checkpoint that `img2img fit` wrote, or of a file that `spandrel` knows (Real-ESRGAN, SwinIR,
+            SCUNet, NAFNet …; .pth, .ckpt or .safetensors); the content tells which it is.
         trust: Further packages whose classes the checkpoint may name; by default only img2img's, torch.nn's and
             torchvision's are built, and nothing else is even imported.
 
     Returns:
         The task in eval mode, on the CPU, with the averaged (EMA) weights; calling it maps N×C×H×W in [0, 1] to
-        the same.
+        the same, `scale` times as high and wide.
 
     Raises:
-        CheckpointError: If the file is not such a checkpoint, or names a class that is not trusted.
+        CheckpointError: If the file is none of these, or names a class that is not trusted.
         FileNotFoundError: If there is no such file.
     """
     path = Path(model)
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_weights(path)
     about = checkpoint.get(CHECKPOINT_KEY)
-    if not isinstance(about, dict) or about.get("format") != CHECKPOINT_FORMAT:
-        raise CheckpointError(f"{path} is not a checkpoint of img2img (or of a newer one); `img2img fit` writes them")
+    if not isinstance(about, dict):
+        return published(checkpoint, path)
+    if about.get("format") != CHECKPOINT_FORMAT or not isinstance(checkpoint.get("state_dict"), dict):
+        raise CheckpointError(f"{path} was written by a newer img2img, or is damaged: pip install --upgrade img2img")
     recipe = about.get("recipe")
     if not isinstance(recipe, dict):
         raise CheckpointError(f"{path} holds no recipe: its task was built by hand; make it with img2img.build(recipe)")

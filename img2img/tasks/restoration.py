@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypedDict
+from typing import Any, TypedDict
 
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
@@ -11,14 +11,11 @@ from torch import Tensor, nn
 
 from img2img.errors import UserError
 from img2img.networks import RestorationUNet
-from img2img.tasks.base import Task
 from img2img.tasks.colour import luma
 from img2img.tasks.gather import gather
 from img2img.tasks.losses import Charbonnier
 from img2img.tasks.metrics import PSNR, SSIM, Images, Metric, as_8_bit
-
-Batch = dict[str, Any]
-"""What the data module gives: input, target, mask (N×C×H×W), n, path; see `img2img.data.pairs`."""
+from img2img.tasks.restorer import Batch, Restorer
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,7 @@ class Evaluated(TypedDict):
     captions: list[str]
 
 
-class Restoration(Task):
+class Restoration(Restorer):
     """Trains a network to undo the corruption of its input, and measures it by the protocol of the papers.
 
     Outputs (and, for comparison, inputs) are clamped to [0, 1] and rounded to 8 bits; metrics are taken per image, then
@@ -52,9 +49,6 @@ class Restoration(Task):
             is Noise2Void (Krull et al., CVPR 2019), whose loss is `MSELoss`. It must compare pixel by pixel.
         kwargs: What every `Task` takes: lr, betas, weight_decay, warmup_steps, final_lr_share, weights.
     """
-
-    needs_mask: ClassVar[bool] = False
-    """Whether `restore` has to be told what is missing."""
 
     def __init__(
         self,
@@ -143,38 +137,6 @@ class Restoration(Task):
     def on_test_epoch_end(self) -> None:
         """Logs the means over all ranks' images."""
         self._log_scores("test")
-
-    # Restoring ---------------------------------------------------------------------------------------------------
-
-    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
-        """Returns the restored image, N×C×H×W in [0, 1], or None for padding and unreadable files."""
-        return self.restore(batch["input"], batch.get("mask")) if "input" in batch else None
-
-    def restore(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Restores gray or RGB images with a network for either.
-
-        A colour network sees a gray image as equal channels, and the luma of its output is taken (Rec. 601); a gray
-        network restores each channel of a colour image by itself.
-
-        Args:
-            image: N×C×H×W float32 in [0, 1], C = 1 or 3.
-            mask: N×1×H×W, 1 where the image is missing; for tasks with `needs_mask`.
-
-        Returns:
-            The same shape, in [0, 1].
-        """
-        channels, wanted = image.shape[1], self.in_channels
-        masks = () if mask is None else (mask,)
-        if channels == wanted:
-            restored: Tensor = self(image, *masks)
-            return restored
-        if channels == 1:
-            coloured: Tensor = self(image.expand(-1, wanted, -1, -1), *masks)
-            return luma(coloured) if coloured.shape[1] == 3 else coloured
-        restored = self(image.flatten(0, 1)[:, None], *(each.repeat_interleave(channels, 0) for each in masks))
-        if restored.shape[1] == 3:  # it makes colour of gray
-            restored = self(luma(image), *masks)
-        return restored.view_as(image)
 
     # Scores ------------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from img2img import build, load
-from img2img.tasks.checkpoint import CheckpointError
+from img2img.tasks.checkpoint import CheckpointError, copy_weights
 
 RECIPE = {
     "class_path": "img2img.tasks.Restoration",
@@ -120,11 +120,19 @@ def test_missing_damaged_and_other_files():
         with pytest.raises(CheckpointError, match=r"text\.ckpt is not a"):
             load("text.ckpt")
     torch.save({"weights": torch.zeros(3)}, "other.ckpt")
-    with pytest.raises(CheckpointError, match="holds no state_dict"):
+    with pytest.raises(CheckpointError, match=r"other\.ckpt is not a checkpoint of img2img"):
         load("other.ckpt")
+    with pytest.raises(CheckpointError, match="holds no state_dict"):
+        copy_weights(Path("other.ckpt"), torch.nn.Identity())
+    torch.save(torch.zeros(3), "tensor.ckpt")
+    with pytest.raises(CheckpointError, match=r"tensor\.ckpt holds no state_dict but a Tensor"):
+        load("tensor.ckpt")
     torch.save({"state_dict": {}}, "lightning.ckpt")
     with pytest.raises(CheckpointError, match="not a checkpoint of img2img"):
         load("lightning.ckpt")
+    torch.save({"state_dict": {}, "img2img": {"format": 2}}, "newer.ckpt")
+    with pytest.raises(CheckpointError, match="was written by a newer img2img"):
+        load("newer.ckpt")
 
 
 def test_weights_of_another_shape_are_refused():
