@@ -55,6 +55,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     module = importlib.import_module(f"img2img.commands.{COMMANDS[command][0]}")
     try:
         module.run(command, rest)
+    except KeyboardInterrupt:  # before the command had anything to put in order
+        print(f"img2img {command}: interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
     except Exception as error:
         if os.environ.get("IMG2IMG_TRACEBACK") or not _is_users(error):
             raise

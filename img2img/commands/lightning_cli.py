@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import logging
 import os
-import warnings
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,7 +22,6 @@ from img2img.callbacks import (
     AveragedWeights,
     BestCheckpoint,
     FinalValidation,
-    ImageWriter,
     LastCheckpoint,
     Progress,
     ReconstructionGrid,
@@ -33,10 +30,12 @@ from img2img.callbacks import (
 )
 from img2img.callbacks.checkpoints import run_folder
 from img2img.commands.arguments import Arguments
+from img2img.commands.checks import check_folders, check_mask
 from img2img.commands.messages import essence
-from img2img.commands.restore import check_folders, check_mask
+from img2img.commands.output import Output
+from img2img.commands.restoring import Restoring
 from img2img.commands.runs import claim_run
-from img2img.commands.trainer import Trainer
+from img2img.commands.trainer import Trainer, quieten
 from img2img.errors import UserError
 from img2img.tasks import Restoration, Task
 from img2img.tasks.checkpoint import check_weights
@@ -92,7 +91,7 @@ class CLI(LightningCLI):
     def __init__(self, command: str, argv: list[str], arguments: Arguments | None) -> None:
         self.command, self.arguments = command, arguments
         self.run_folder: Path | None = None
-        _quieten()
+        quieten()
         super().__init__(
             model_class=Task,
             datamodule_class=LightningDataModule,
@@ -118,7 +117,7 @@ class CLI(LightningCLI):
         parser.add_lightning_class_args(BestCheckpoint, "best")
         parser.add_lightning_class_args(LastCheckpoint, "last")
         parser.add_lightning_class_args(ReconstructionGrid, "grid")
-        parser.add_lightning_class_args(ImageWriter, "output")
+        parser.add_class_arguments(Output, "output")
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
@@ -137,15 +136,8 @@ class CLI(LightningCLI):
             super().instantiate_classes()
         except (ValueError, TypeError, MisconfigurationException) as error:
             raise UserError(essence(str(error), NAMED_IN_YAML)) from error
-        if self.subcommand == "predict" and getattr(self.datamodule, "predict_dir", "") is None:
-            raise UserError("predict needs --data.predict_dir, the folder of the images to restore")
-        if self.subcommand == "predict" and hasattr(self.datamodule, "predict_dir"):
-            images, mask = (
-                Path(self.datamodule.predict_dir).expanduser(),
-                getattr(self.datamodule, "predict_mask", None),
-            )
-            check_folders(images, Path(self._get(self.config, "output").folder), mask)
-            check_mask(self.model, mask, "--data.predict_mask")
+        if self.subcommand == "predict":
+            self._check_predict()
         checkpoint = self._get(self.config, "ckpt_path")
         if checkpoint is not None:
             check_weights(Path(checkpoint), self.model)
@@ -155,6 +147,37 @@ class CLI(LightningCLI):
         seed = self._get(self.config, "seed_everything")
         if getattr(self.datamodule, "seed", 0) is None:
             self.datamodule.seed = int(seed) if seed else 0
+
+    def _check_predict(self) -> None:
+        """Refuses what could not be restored, before weights are read.
+
+        Raises:
+            UserError: If so.
+        """
+        folder, mask = (getattr(self.datamodule, name, None) for name in ("predict_dir", "predict_mask"))
+        if folder is None:
+            raise UserError("predict needs --data.predict_dir, the folder of the images to restore")
+        check_folders(Path(folder).expanduser(), Path(self._output().folder), mask)
+        check_mask(self.model, mask, "--data.predict_mask")
+
+    def _output(self) -> Output:
+        return Output(**vars(self._get(self.config, "output")))
+
+    def predict(self, model: Task, ckpt_path: str | None = None, **kwargs: Any) -> None:
+        """Restores `data.predict_dir`, as `img2img restore` does: in tiles, not in the config's pairs."""
+        assert isinstance(model, Restoration)
+        restoring = Restoring(
+            model,
+            Path(self.datamodule.predict_dir).expanduser(),
+            self._output(),
+            self.datamodule.predict_mask,
+            model=ckpt_path or "",
+            precision=str(self.trainer.precision),
+            weights=None if ckpt_path is None else Path(ckpt_path),
+        )
+        bar = self._get(self.config_init, "trainer").get("enable_progress_bar") is not False
+        kwargs.pop("datamodule")
+        restoring.run_with(self.trainer, bar, ckpt_path=ckpt_path, **kwargs)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Builds the trainer: `fit` in a run's folder with TensorBoard, the others without."""
@@ -176,15 +199,12 @@ class CLI(LightningCLI):
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Any:
         config["callbacks"] = list(config.get("callbacks") or [])
         if self.subcommand == "fit":
-            callbacks = [c for c in callbacks if not isinstance(c, ImageWriter)]
             callbacks += [FinalValidation(), Throughput()]
             if config.get("logger") is not False:
                 callbacks += [RunRecord(self.config_dump), LearningRateMonitor("step")]
-        elif self.subcommand == "predict":
-            callbacks = [c for c in callbacks if isinstance(c, ImageWriter)]
         else:
             callbacks = []
-        if config.get("enable_progress_bar") is not False:
+        if config.get("enable_progress_bar") is not False and self.subcommand != "predict":
             callbacks.append(Progress())
         return super()._instantiate_trainer(config, callbacks)
 
@@ -202,37 +222,8 @@ class CLI(LightningCLI):
         watch = "img2img watch" if str(root) == "runs" else f"img2img watch {root}"
         print(f"\nDone: {score}{', '.join(there)}; TensorBoard: {watch}")
 
-    def after_predict(self) -> None:
-        """Says how many images were written, and fails if some were not."""
-        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, ImageWriter):
-                callback.conclude(self.trainer.is_global_zero)
-
 
 def run_logger(folder: Path) -> TensorBoardLogger:
     """Returns TensorBoard's logger, which writes into a run's folder."""
     root = folder.parent.parent
     return TensorBoardLogger(str(root), name=folder.parent.name, version=folder.name, default_hp_metric=False)
-
-
-def _quieten() -> None:
-    """Silences what Lightning says to its developers; each line has its reason."""
-    ignored = (
-        r".*smaller than the logging interval",  # very short runs
-        "LightningCLI's args parameter",  # we rewrite the arguments, and mean it
-        r".*does not have many workers",  # none on CPUs is our measured choice
-        r".*Checkpoint directory .* exists and is not empty",  # a run that goes on
-        r".*You're using the WeightAveraging callback, but loading a checkpoint outside",  # as meant
-        r".*callbacks used to create the checkpoint need to be provided",  # measuring needs none of them
-        r".*your dataloader is not resumable",  # the sample stream is: see data/stream.py
-        r".*The dirpath has changed",  # a run that starts from another run's checkpoint
-        r".*predict returned None",  # padding and unreadable files
-        r"(?s).*JsonargparseDeprecationWarning|.*was deprecated in v4",  # Lightning calls jsonargparse's old names
-        r"(?s).*Dump of a value that does not round-trip",  # albumentations' tuples: lists are as good
-        r".*isinstance\(treespec, LeafSpec\)",  # Lightning on a newer torch
-        r".*`lr_scheduler.step\(\)` before `optimizer.step\(\)`",  # at resuming; Lightning #5558
-    )
-    for message in ignored:
-        warnings.filterwarnings("ignore", message=message)
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
-    logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)

@@ -6,11 +6,14 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from img2img.commands.checks import check_folders, check_mask
+from img2img.commands.output import Output
+from img2img.commands.restoring import Restoring
 from img2img.errors import UserError
-from img2img.imaging.folders import SUFFIXES
 
 if TYPE_CHECKING:
     from img2img.tasks import Task
@@ -20,59 +23,40 @@ def run(command: str, arguments: Sequence[str]) -> None:
     """Parses the command line, checks what is cheap to check, and restores.
 
     Raises:
-        SystemExit: With code 1 if some file was not restored.
+        SystemExit: With code 1 if some file was not restored, 130 if the run was interrupted.
     """
-    parser = argparse.ArgumentParser(f"img2img {command}", description="Restore a folder of images, or one image.")
-    parser.add_argument("input", help="folder (searched recursively) or image")
-    parser.add_argument("output", help="folder, which gets the same tree and names, or image")
-    parser.add_argument("--model", required=True, help="checkpoint, such as runs/denoise/0/best.ckpt")
-    parser.add_argument(
-        "--mask", help="what to fill: a folder of masks (white is hole), a mask, alpha, or a colour such as '#ff00ff'"
-    )
-    parser.add_argument("--accelerator", default="auto", help="cpu, gpu, auto … as in Lightning (default: auto)")
-    parser.add_argument("--devices", default="auto", help="how many devices share the images (default: auto)")
-    parser.add_argument("--precision", default="auto", help="auto, or Lightning's names, such as 32-true")
-    parser.add_argument("--trust", action="append", default=[], metavar="PACKAGE", help="further package of networks")
-    options = vars(parser.parse_args(arguments))
+    options = vars(_parser(command).parse_args(arguments))
     devices = options.pop("devices")
     check_folders(Path(options["input"]), Path(options["output"]), options["mask"])
     if not Path(options["model"]).is_file():
         raise UserError(f"--model {options['model']} does not exist; give a checkpoint that `img2img fit` wrote")
     sys.path.append(os.getcwd())  # networks of one's own, beside the images
-    restore(**options, num_workers=1, devices=int(devices) if devices.isdigit() else devices)
+    restore(**options, devices=int(devices) if devices.isdigit() else devices)
 
 
-def check_folders(source: Path, destination: Path, mask: str | Path | None = None) -> None:
-    """Refuses what could never work or would write among the originals or their masks.
-
-    Raises:
-        UserError: If the source does not exist, or the destination lies in it or among the masks.
-    """
-    if not source.exists():
-        raise UserError(f"{source} does not exist; give a folder of images or an image")
-    if source.is_dir() and destination.resolve().is_relative_to(source.resolve()):
-        raise UserError(
-            f"the output {destination} lies in the input {source}; originals are never written among: choose another"
-        )
-    if mask is not None and destination.resolve().is_relative_to(Path(mask).expanduser().resolve()):
-        raise UserError(f"the output {destination} would be written over the masks {mask}; choose another")
-    if source.is_file() and destination.suffix and destination.suffix.lower() not in SUFFIXES:
-        raise UserError(f"{destination}: the formats are {', '.join(sorted(SUFFIXES))}; or give a folder")
-    if source.is_file() and destination.exists() and destination.samefile(source):
-        raise UserError(f"{destination} is the input itself; choose another output")
-
-
-def check_mask(task: Task, mask: str | Path | None, option: str) -> None:
-    """Refuses a model that fills holes without knowing where they are, and a mask that nobody would look at.
-
-    Raises:
-        UserError: If so.
-    """
-    needed = getattr(task, "needs_mask", False)
-    if needed and mask is None:
-        raise UserError(f"this model fills holes: say where with {option}, a folder of masks, alpha or a colour")
-    if mask is not None and not needed:
-        raise UserError(f"this model restores whole images and looks at no mask; leave out {option}")
+def _parser(command: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(f"img2img {command}", description="Restore a folder of images, or one image.")
+    add = parser.add_argument
+    add("input", help="folder (searched recursively) or image")
+    add("output", help="folder, which gets the same tree and names, or image")
+    add("--model", required=True, help="checkpoint, such as runs/denoise/0/best.ckpt, or weights of a published model")
+    add("--mask", help="what to fill: a folder of masks (white is hole), a mask, alpha, or a colour such as '#ff00ff'")
+    add("--format", default="keep", help="keep (default), png, jpeg, webp, tiff or avif")
+    add("--quality", type=int, default=95, help="1 to 100, of JPEG, WebP and AVIF (default: 95)")
+    add("--skip-existing", action="store_true", help="leave outputs that are there, whoever made them")
+    add("--overwrite", action="store_true", help="replace outputs that are there, whoever made them")
+    add("--html", action="store_true", help="also write a page to compare before and after")
+    add("--reference", metavar="DIR", help="folder of what the outputs should be: prints PSNR and SSIM")
+    add("--self-ensemble", action="store_true", help="mean over 8 turned and mirrored versions: better, 8 times slower")
+    add("--memory", help="what the program may take, such as 2GB (default: half of what is free, at most 2 GB)")
+    add("--tile", type=int, help="side of the tiles in pixels (default: chosen by memory)")
+    add("--dry-run", action="store_true", help="say what would be done, and how much memory it takes")
+    add("--accelerator", default="auto", help="cpu, gpu, auto … as in Lightning (default: auto)")
+    add("--devices", default="auto", help="how many devices share the images (default: auto)")
+    add("--num_nodes", "--num-nodes", type=int, default=1, help="how many machines share the images (default: 1)")
+    add("--precision", default="auto", help="auto, or Lightning's names, such as 32-true")
+    add("--trust", action="append", default=[], metavar="PACKAGE", help="further package of networks")
+    return parser
 
 
 def restore(
@@ -82,11 +66,15 @@ def restore(
     mask: str | Path | None = None,
     accelerator: str = "auto",
     devices: int | str = "auto",
+    num_nodes: int = 1,
     precision: Any = "auto",
     trust: Sequence[str] = (),
-    num_workers: int = 0,
+    dry_run: bool = False,
+    **options: Any,
 ) -> None:
     """Restores every image under a folder, or one image; outputs keep name, tree, size, depth and metadata.
+
+    An interrupted run goes on where it was when the same call is made again.
 
     Args:
         input: Folder, searched recursively, or image.
@@ -96,35 +84,53 @@ def restore(
             mask of the one image (white is the hole); `alpha`, for what is not opaque; or a colour, `#rrggbb`.
         accelerator: Lightning's accelerator.
         devices: How many devices share the images.
+        num_nodes: How many machines share them.
         precision: `auto` or one of Lightning's.
         trust: Further packages whose classes the checkpoint may name.
-        num_workers: Processes that read ahead; with any, a script needs the guard `if __name__ == "__main__":`.
+        dry_run: Only print what would be done.
+        options: format, quality, overwrite, skip_existing, html, reference, self_ensemble, memory and tile, see
+            `img2img.commands.output.Output`.
 
     Raises:
-        UserError: If the input does not exist, the output lies in it, or a mask is missing or has no use.
+        UserError: If the input does not exist, the output lies in it, outputs are there, or a mask is missing.
         CheckpointError: If the model is no such checkpoint.
-        SystemExit: With code 1 if some file was not restored; its reason is printed.
+        SystemExit: With code 1 if some file was not restored, its reason being printed; 130 if the run was interrupted.
     """
     source, destination = Path(input), Path(output)
     check_folders(source, destination, mask)
-    from img2img.callbacks import ImageWriter, Progress
-    from img2img.commands.trainer import Trainer
-    from img2img.data import ImageFolder
+    unknown = set(options) - {field.name for field in fields(Output)}
+    if unknown:
+        raise TypeError(f"restore() has no argument {sorted(unknown)[0]!r}")
+    from img2img.commands.trainer import Trainer, best_precision, quieten
     from img2img.tasks.recipe import load
+    from img2img.tasks.restorer import Restorer
 
+    file = Path(model) if isinstance(model, str | Path) else None
     task = load(model, trust) if isinstance(model, str | Path) else model
+    if not isinstance(task, Restorer):
+        raise UserError(f"{model} restores no images: it is a {type(task).__name__}")
     check_mask(task, mask, "--mask")
-    images = ImageFolder(str(source), num_workers, None if mask is None else str(mask))
-    one_file = source.is_file() and destination.suffix.lower() in SUFFIXES and not destination.is_dir()
-    writer = ImageWriter(str(destination), str(destination) if one_file else None)
+    restoring = Restoring(
+        task,
+        source,
+        Output(str(destination), **options),
+        mask=None if mask is None else str(mask),
+        model=str(model) if file is not None else type(task).__name__,
+        precision=best_precision(accelerator) if precision == "auto" else precision,
+        weights=file,
+    )
+    if dry_run:
+        print(restoring.describe())
+        return
+    quieten()
     trainer = Trainer(
         accelerator=accelerator,
         devices=devices,
+        num_nodes=num_nodes,
         precision=precision,
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,
-        callbacks=[writer, Progress()],
+        enable_progress_bar=False,
     )
-    trainer.predict(task, datamodule=images, return_predictions=False)
-    writer.conclude(trainer.is_global_zero)
+    restoring.run_with(trainer)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from typing import Any, Literal
 
 import torch
@@ -59,3 +61,25 @@ def cpu_has_bf16() -> bool:
     # torch tells only through these underscored functions, which its own tests use; absent, the answer is no.
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, name, bool)() for name in checks)
+
+
+def quieten() -> None:
+    """Silences what Lightning says to its developers; each line has its reason."""
+    ignored = (
+        r".*smaller than the logging interval",  # very short runs
+        "LightningCLI's args parameter",  # we rewrite the arguments, and mean it
+        r".*does not have many workers",  # none on CPUs is our measured choice
+        r".*Checkpoint directory .* exists and is not empty",  # a run that goes on
+        r".*You're using the WeightAveraging callback, but loading a checkpoint outside",  # as meant
+        r".*callbacks used to create the checkpoint need to be provided",  # measuring needs none of them
+        r".*your dataloader is not resumable",  # the sample stream is: see data/stream.py
+        r".*The dirpath has changed",  # a run that starts from another run's checkpoint
+        r"(?s).*JsonargparseDeprecationWarning|.*was deprecated in v4",  # Lightning calls jsonargparse's old names
+        r"(?s).*Dump of a value that does not round-trip",  # albumentations' tuples: lists are as good
+        r".*isinstance\(treespec, LeafSpec\)",  # Lightning on a newer torch
+        r".*`lr_scheduler.step\(\)` before `optimizer.step\(\)`",  # at resuming; Lightning #5558
+    )
+    for message in ignored:
+        warnings.filterwarnings("ignore", message=message)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)

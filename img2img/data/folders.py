@@ -102,5 +102,5 @@ def whole_folder(folder: Path) -> Source:
     """
     paths = tuple(find_images(folder))
     if not paths:
-        raise FileNotFoundError(f"no images (JPEG, PNG, WebP, TIFF, BMP) under {folder}")
+        raise FileNotFoundError(f"no images (JPEG, PNG, WebP, TIFF, AVIF, HEIC, BMP, PPM) under {folder}")
     return Source(folder, paths)

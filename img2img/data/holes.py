@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -13,7 +14,10 @@ from numpy.typing import NDArray
 
 from img2img.data.matching import Matches, match_names
 from img2img.errors import UserError
-from img2img.imaging.files import Image, find_images, from_float, read_image, to_channels, to_float
+from img2img.imaging.folders import find_images
+from img2img.imaging.formats import Header
+from img2img.imaging.reading import RowReader, open_rows
+from img2img.imaging.values import Pixels, from_float, to_channels, to_float
 
 Holes: TypeAlias = NDArray[np.bool_]
 """H×W, true in holes."""
@@ -21,14 +25,32 @@ Holes: TypeAlias = NDArray[np.bool_]
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 
 
-class HoleFinder(Protocol):
-    """Says where an image's holes are."""
+class RowHoles(Protocol):
+    """Says where the holes of one image are, rows after rows from its top."""
 
-    def __call__(self, path: Path, image: Image) -> tuple[Image, Holes]:
-        """Returns the image as it is to be filled, and its holes.
+    def __call__(self, pixels: Pixels, alpha: Pixels | None) -> tuple[Pixels | None, Holes]:
+        """Takes the next rows, of a file's own dtype; returns their alpha as it is to be kept, and their holes.
 
         Raises:
-            ValueError: If they cannot be told for this image; one line names it and says why.
+            ValueError: If they cannot be told; one line names the image and says why.
+        """
+
+    def conclude(self) -> None:
+        """Ends an image.
+
+        Raises:
+            ValueError: If what was read cannot have been meant.
+        """
+
+
+class HoleFinder(Protocol):
+    """Says where images' holes are."""
+
+    def __call__(self, path: Path, header: Header) -> RowHoles:
+        """Begins with an image.
+
+        Raises:
+            ValueError: If its holes cannot be told; one line names it and says why.
         """
 
 
@@ -74,8 +96,8 @@ class MaskFolder:
     folder: Path
     root: Path
 
-    def __call__(self, path: Path, image: Image) -> tuple[Image, Holes]:
-        """Reads the image's mask."""
+    def __call__(self, path: Path, header: Header) -> RowHoles:
+        """Opens the image's mask."""
         name = path.relative_to(self._images).as_posix()
         for ours, theirs in self._matches.ambiguous:
             if name in ours:
@@ -85,7 +107,7 @@ class MaskFolder:
                 )
         if name not in self._matches.pairs:
             raise ValueError(f"{path}: there is no mask of this name in {self.folder}")
-        return MaskFile(self.folder / self._matches.pairs[name])(path, image)
+        return MaskFile(self.folder / self._matches.pairs[name])(path, header)
 
     @property
     def _images(self) -> Path:
@@ -107,26 +129,56 @@ class MaskFile:
 
     file: Path
 
-    def __call__(self, path: Path, image: Image) -> tuple[Image, Holes]:
-        """Reads the mask."""
-        mask = to_float(to_channels(read_image(self.file).pixels, 1))[..., 0]
-        if mask.shape != image.pixels.shape[:2]:
-            sizes = [f"{width}×{height}" for height, width in (mask.shape, image.pixels.shape[:2])]
-            raise ValueError(f"{path}: its mask {self.file} is {sizes[0]}, the image {sizes[1]}")
-        if 0 < mask.max() <= 1 / 255:
-            raise ValueError(f"{path}: its mask {self.file} is black, with values of 0 and 1 of 255; white is the hole")
-        return image, mask > 0.5
+    def __call__(self, path: Path, header: Header) -> RowHoles:
+        """Opens the mask."""
+        mask = open_rows(self.file)
+        sizes = [(each.width, each.height) for each in (mask.header, header)]
+        if sizes[0] != sizes[1]:
+            mask.close()
+            named = [f"{width}×{height}" for width, height in sizes]
+            raise ValueError(f"{path}: its mask {self.file} is {named[0]}, the image {named[1]}")
+        return MaskRows(path, self.file, mask)
+
+
+@dataclass
+class MaskRows:
+    """A mask that is read along with its image.
+
+    Attributes:
+        path: The image.
+        file: Its mask.
+        reader: The mask's rows; of pages, the first.
+    """
+
+    path: Path
+    file: Path
+    reader: RowReader
+    brightest: float = 0.0
+
+    def __call__(self, pixels: Pixels, alpha: Pixels | None) -> tuple[Pixels | None, Holes]:
+        """Reads as many rows of the mask."""
+        mask = to_float(to_channels(self.reader.read(len(pixels))[0], 1))[..., 0]
+        self.brightest = max(self.brightest, float(mask.max()))
+        return alpha, mask > 0.5
+
+    def conclude(self) -> None:
+        """Closes the mask."""
+        self.reader.close()
+        if 0 < self.brightest <= 1 / 255:
+            raise ValueError(
+                f"{self.path}: its mask {self.file} is black, with values of 0 and 1 of 255; white is the hole"
+            )
 
 
 @dataclass
 class AlphaHoles:
     """Every pixel that is not fully opaque; filled, the image is opaque."""
 
-    def __call__(self, path: Path, image: Image) -> tuple[Image, Holes]:
-        """Looks at the alpha channel."""
-        if image.alpha is None:
+    def __call__(self, path: Path, header: Header) -> RowHoles:
+        """Looks for an alpha channel."""
+        if not header.alpha:
             raise ValueError(f"{path}: has no alpha channel, which is to say where its holes are")
-        return replace(image, alpha=None), to_float(image.alpha)[..., 0] < 1
+        return FromRows(lambda pixels, alpha: (None, to_float(_there(alpha))[..., 0] < 1))
 
 
 @dataclass
@@ -141,10 +193,33 @@ class ColourHoles:
 
     colour: tuple[int, int, int]
 
-    def __call__(self, path: Path, image: Image) -> tuple[Image, Holes]:
-        """Looks at the pixels."""
-        colour = from_float(to_float(np.array(self.colour, np.uint8)), image.pixels.dtype)
-        return image, (to_channels(image.pixels, 3) == colour).all(axis=2)
+    def __call__(self, path: Path, header: Header) -> RowHoles:
+        """Scales the colour to the file's depth."""
+        colour = from_float(to_float(np.array(self.colour, np.uint8)), header.dtype)
+        return FromRows(lambda pixels, alpha: (alpha, (to_channels(pixels, 3) == colour).all(axis=2)))
+
+
+@dataclass
+class FromRows:
+    """Holes that the rows of the image itself tell.
+
+    Attributes:
+        look: What tells them.
+    """
+
+    look: Callable[[Pixels, Pixels | None], tuple[Pixels | None, Holes]]
+
+    def __call__(self, pixels: Pixels, alpha: Pixels | None) -> tuple[Pixels | None, Holes]:
+        """Looks at the rows."""
+        return self.look(pixels, alpha)
+
+    def conclude(self) -> None:
+        """Has nothing to end."""
+
+
+def _there(alpha: Pixels | None) -> Pixels:
+    assert alpha is not None
+    return alpha
 
 
 def _names(files: list[Path], folder: Path) -> list[str]:

@@ -18,7 +18,6 @@ from torch.utils.data import DataLoader
 from img2img.data.cache import DecodedCache, prepare_all
 from img2img.data.folders import Source, Split, find_split
 from img2img.data.holes import find_holes
-from img2img.data.image_folder import predict_loader
 from img2img.data.matching import listed
 from img2img.data.pairs import Sample, StreamPairs, Transform, WholePairs, collate
 from img2img.data.stream import EvaluationSampler, StreamSampler
@@ -187,17 +186,6 @@ class PairedData(LightningDataModule, ABC):
     def test_dataloader(self) -> DataLoader[Sample]:
         """Returns the loader of the whole test images, one at a time, each with every corruption."""
         return self._evaluation_loader("test", None)
-
-    def predict_dataloader(self) -> DataLoader[Any]:
-        """Returns the loader of the images to restore.
-
-        Raises:
-            UserError: If `predict_dir` was not given.
-        """
-        if self.predict_dir is None:
-            raise UserError("predict needs --data.predict_dir, the folder of the images to restore")
-        trainer, root = self._require_trainer(), Path(self.predict_dir).expanduser()
-        return predict_loader(root, self._workers(), trainer.global_rank, trainer.world_size, self.predict_mask)
 
     def _evaluation_loader(self, split: Split, crop_size: int | None) -> DataLoader[Sample]:
         pairs = self._evaluation_pairs(self._sources[split], crop_size)

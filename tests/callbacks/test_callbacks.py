@@ -1,12 +1,11 @@
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch.optim.swa_utils import AveragedModel
 
-from img2img.callbacks import AveragedWeights, ImageWriter
+from img2img.callbacks import AveragedWeights
 from img2img.callbacks.grid import CAPTION, HOLE, Row, draw_grid, mark_hole
 from img2img.callbacks.record import flatten
 from img2img.commands.trainer import best_precision, cpu_has_bf16
@@ -76,13 +75,6 @@ def test_averaging_follows_its_formula():
 def test_settings_become_flat_and_readable():
     config = {"model": {"class_path": "img2img.tasks.Restoration", "init_args": {"lr": 0.1, "betas": [0.9, 0.99]}}}
     assert flatten(config) == {"model": "Restoration", "model.lr": 0.1, "model.betas": "[0.9, 0.99]"}
-
-
-def test_padding_is_not_written(tmp_path):
-    writer = ImageWriter(str(tmp_path / "out"))
-    writer.on_predict_batch_end(SimpleNamespace(), SimpleNamespace(), None, {"counted": False}, 0)
-    assert writer.written == 0
-    assert not (tmp_path / "out").exists()
 
 
 def test_auto_precision_is_bfloat16_only_where_the_hardware_has_it(monkeypatch):

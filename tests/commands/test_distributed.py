@@ -74,20 +74,21 @@ def test_more_processes_than_images_write_the_one_image_once(photos, flags, chec
     one.mkdir()
     next(photos.rglob("*.png")).rename(one / "a.png")
     run("-m", "img2img", "predict", *flags, f"--ckpt_path={checkpoint}", "--data.predict_dir=one")
-    assert [path.name for path in Path("restored").iterdir()] == ["a.png"]
+    assert [path.name for path in Path("restored").glob("*.png")] == ["a.png"]
 
 
 def test_restore_writes_each_file_once_and_says_what_failed(photos, checkpoint):
     (photos / "broken.png").write_bytes(b"")  # the eleventh file: an odd number for two processes
-    Path("noting.py").write_text(
-        "import json, sys, img2img.imaging.files as files, img2img.callbacks.writer as writer\n"
-        "def noted(path, image):\n"
-        "    open('written.jsonl', 'a').write(json.dumps(str(path)) + '\\n'); files.write_image(path, image)\n"
-        "writer.write_image = noted\n"
-        "from img2img.cli import main; main(sys.argv[1:])\n"
-    )
-    argv = ["noting.py", "restore", str(photos), "out", "--model", str(checkpoint), "--accelerator=cpu", "--devices=2"]
-    assert "broken.png" in run(*argv, code=1)
+    argv = ["restore", str(photos), "out", "--model", str(checkpoint), "--accelerator=cpu", "--devices=2"]
+    assert "broken.png" in run("-m", "img2img", *argv, "--memory=1.251GB", code=1)  # so little that none share a batch
+    shares = [
+        [name for line in journal.read_text().splitlines() if (name := json.loads(line).get("begun"))]
+        for journal in sorted(Path("out/.img2img").glob("journal-*.jsonl"))
+    ]
+    assert len(shares) == 2
+    assert all(shares)
     (photos / "broken.png").unlink()
-    written = [json.loads(line) for line in Path("written.jsonl").read_text().splitlines()]
-    assert sorted(written) == sorted(str(Path("out", path.relative_to(photos))) for path in photos.rglob("*.png"))
+    expected = sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.png"))
+    assert sorted(shares[0] + shares[1]) == expected
+    report = json.loads(Path("out/restore_report.json").read_text())
+    assert (report["restored"], report["failed"], len(report["files"])) == (10, 1, 11)

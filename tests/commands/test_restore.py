@@ -12,7 +12,9 @@ QUIET = ["--accelerator", "cpu", "--precision", "32-true"]
 
 
 def files(folder: str) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in Path(folder).rglob("*") if path.is_file())
+    """All files under a folder but a run's report and journal."""
+    found = (path.relative_to(folder) for path in Path(folder).rglob("*") if path.is_file())
+    return sorted(path.as_posix() for path in found if path.parts[0] not in (".img2img", "restore_report.json"))
 
 
 def test_a_folder_keeps_its_tree_names_sizes_and_depths(checkpoint, photo):

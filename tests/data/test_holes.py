@@ -4,12 +4,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import Trainer
 from PIL import Image
 
-from img2img.data import CorruptedPairs, ImageFolder
-from img2img.data.image_folder import FolderImages
+from img2img.data import CorruptedPairs
+from img2img.data.holes import find_holes
+from img2img.data.tiles import tile_batches
+from img2img.data.worklist import list_jobs
 from img2img.errors import UserError
+from img2img.imaging.tiling import Cut, tiling_by_side
 
 HOLE = np.s_[10:20, 30:44]
 
@@ -41,9 +43,25 @@ def holes(item) -> None:
     assert torch.equal(item["mask"][0, 0], expected)
 
 
-def items(root, mask):
-    found = FolderImages(root, mask)
-    return [found[(n, True)] for n in range(len(found))]
+def items(root, mask, side=1000):
+    """Returns each image with its mask, put together from tiles, or what is wrong with it."""
+    finder = None if mask is None else find_holes(mask, root)
+    found = []
+    for job in list_jobs(root, root.parent / "nowhere"):
+        item = {"path": job.source}
+        batches = tile_batches([[job]], lambda h: tiling_by_side(h.height, h.width, Cut(3), side), finder)
+        for batch in batches:
+            if batch["tiles"].problem:
+                item = {"path": job.source, "problem": batch["tiles"].problem}
+                break
+            tile = batch["tiles"].tiles[0]
+            item["alpha"] = tile.alpha
+            down, across = tile.tiling.rows[tile.row], tile.tiling.columns[tile.column]
+            for name in {"input", "mask"} & set(batch):
+                canvas = item.setdefault(name, torch.zeros(1, batch[name].shape[1], 48, 64))
+                canvas[..., down.start : down.stop, across.start : across.stop] = batch[name]
+        found.append(item)
+    return found
 
 
 def test_masks_of_the_same_names(images, masks):
@@ -53,7 +71,7 @@ def test_masks_of_the_same_names(images, masks):
     shutil.move(sorted(masks.glob("*.bmp"))[0], masks / "more" / "a.bmp")
     found = items(images, str(masks))
     assert len(found) == 2
-    for item in found:
+    for item in found + items(images, str(masks), side=10):
         holes(item)
 
 
@@ -151,19 +169,6 @@ def test_images_without_masks_have_none(images):
 def test_a_wrong_mask_is_an_error_at_once(images, masks, mask, said):
     given = mask.format(images=images, masks=masks, mask=sorted(masks.iterdir())[0].name)
     with pytest.raises(UserError, match=said):
-        ImageFolder(str(images), mask=given)
+        find_holes(given, images)
     with pytest.raises(UserError, match=said):
         CorruptedPairs(predict_dir=str(images), predict_mask=given)
-
-
-@pytest.mark.parametrize("kind", ["restore", "predict"])
-def test_loaders_give_masks(images, masks, kind):
-    if kind == "restore":
-        data = ImageFolder(str(images), num_workers=1, mask=str(masks))
-    else:
-        data = CorruptedPairs(predict_dir=str(images), predict_mask=str(masks))
-    data.trainer = Trainer(accelerator="cpu", logger=False)
-    found = list(data.predict_dataloader())
-    assert len(found) == 2
-    for item in found:
-        holes(item)

@@ -1,0 +1,232 @@
+"""What a run of `restore` has done so far, on disk: an interrupted run goes on from there."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+
+from img2img.data.worklist import Job
+from img2img.errors import UserError
+from img2img.imaging.parts import new_part, publish, remove_leftovers
+
+HIDDEN = ".img2img"
+"""Folder of a run's own files in the output folder; image folders are read without hidden ones."""
+REPORT = "restore_report.json"
+
+Status = Literal["restored", "skipped", "failed"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """What became of one file.
+
+    Attributes:
+        name: The output's path relative to the output folder.
+        source: The input's path.
+        status: `restored`, `failed`, or `skipped` for an output that was already there.
+        reason: Why it failed.
+        width: Of the output, pixels.
+        height: Of the output, pixels.
+        source_bytes: Size of the input file.
+        source_time: When it was last changed, nanoseconds.
+        bytes: Size of the output file.
+        seconds: What the network took for it, and its encoder.
+        losses: What its format could not hold, in words.
+        scores: PSNR in dB and SSIM against the reference, if there is one.
+    """
+
+    name: str
+    source: str
+    status: Status
+    reason: str = ""
+    width: int = 0
+    height: int = 0
+    source_bytes: int = 0
+    source_time: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    losses: list[str] = field(default_factory=list)
+    scores: dict[str, float] = field(default_factory=dict)
+
+
+class Journal:
+    """The records of a run, a line each, appended as files are finished.
+
+    Each process has a file of its own. Before an output gets its final name its job is noted as begun: what a killed
+    run left behind is known as its own.
+
+    Args:
+        folder: The output folder.
+        run: What makes the run the same one: model, options, version.
+    """
+
+    def __init__(self, folder: Path, run: dict[str, Any]) -> None:
+        self.folder, self.run = folder, run
+        self.hidden = folder / HIDDEN
+        self._lock = FileLock(self.hidden / "lock")
+        self._found = self._state()
+
+    def is_of_this_run(self) -> bool:
+        """Returns whether the output folder holds a journal of the same run."""
+        run = self._read("run.json")
+        return isinstance(run, dict) and _without_names(run) == _without_names(self.run)
+
+    def has_ended(self) -> bool:
+        """Returns whether the run came to its end, rather than being killed or interrupted."""
+        return (self.hidden / "ended").exists()
+
+    def note_ended(self) -> None:
+        """Notes that all was done that could be done."""
+        (self.hidden / "ended").touch()
+
+    def memory(self) -> int | None:
+        """Returns the memory that the run began with, on which its tiles depend; None if there is no such run."""
+        value = self._read("memory.json")
+        return value if isinstance(value, int) else None
+
+    def _read(self, name: str) -> Any:
+        try:
+            return json.loads((self.hidden / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # none, or of a run that was killed while it began
+            return None
+
+    def begin(self, memory: int, fresh: bool) -> None:
+        """Begins a run, or goes on with one.
+
+        Args:
+            memory: Bytes that it may take.
+            fresh: Whether to forget what an earlier run noted.
+
+        Raises:
+            UserError: If another run writes into the folder, or nothing can be written there.
+        """
+        try:
+            self.hidden.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+            if self._state() != self._found:  # what is to be done was decided from it
+                self.end()
+                raise UserError(f"another img2img has just written into {self.folder}; run the same command again")
+            remove_leftovers(self.folder)
+            if fresh:
+                for old in self.hidden.glob("journal-*.jsonl"):
+                    old.unlink()
+                for name, value in (("memory.json", memory), ("run.json", self.run)):
+                    _write_whole(self.hidden / name, json.dumps(value, indent=1))
+            (self.hidden / "ended").unlink(missing_ok=True)  # last: killed before, the run has yet to begin
+        except Timeout:
+            raise UserError(f"another img2img is writing into {self.folder}; wait for it, or choose another") from None
+        except OSError as error:
+            self.end()
+            reason = error.strerror or error
+            raise UserError(f"nothing can be written into {self.folder} ({reason}); choose another output") from error
+
+    def _state(self) -> dict[str, tuple[int, int]]:
+        files = (*self.hidden.glob("journal-*.jsonl"), *self.hidden.glob("run.json"))
+        return {path.name: ((status := path.stat()).st_size, status.st_mtime_ns) for path in files}
+
+    def note_begun(self, name: str, rank: int) -> None:
+        """Notes that an output is about to get its final name."""
+        self._append({"begun": name}, rank)
+
+    def note(self, record: Record, rank: int) -> None:
+        """Notes what became of a file."""
+        self._append(asdict(record), rank)
+
+    def _append(self, line: dict[str, Any], rank: int) -> None:
+        # In ASCII, which holds every name, also one that is no Unicode. The line before may have been cut by a kill:
+        # it must not swallow this one.
+        with open(self.hidden / f"journal-{rank}.jsonl", "a", encoding="ascii") as file:
+            file.write("\n" + json.dumps(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def records(self) -> tuple[dict[str, Record], set[str]]:
+        """Returns the last record of each output, by name, and the names of all outputs that are this run's."""
+        records: dict[str, Record] = {}
+        begun: set[str] = set()
+        for path in sorted(self.hidden.glob("journal-*.jsonl")):
+            for line in path.read_bytes().splitlines():
+                try:
+                    entry = json.loads(line)
+                    if "begun" in entry:
+                        begun.add(entry["begun"])
+                    else:
+                        records[entry["name"]] = Record(**entry)
+                except (ValueError, TypeError):  # empty, or of a process that was killed while it wrote
+                    continue
+        return records, begun | set(records)
+
+    def end(self) -> None:
+        """Lets others write into the folder."""
+        self._lock.release()
+
+    def write_report(self, records: Iterable[Record], summary: dict[str, Any]) -> Path:
+        """Writes `restore_report.json`: a summary, and what became of each file."""
+        path = self.folder / REPORT
+        files = [
+            {key: value for key, value in asdict(record).items() if value or key == "status"} for record in records
+        ]
+        _write_whole(path, json.dumps({**summary, "files": files}, indent=1))
+        return path
+
+
+def _without_names(run: dict[str, Any]) -> dict[str, Any]:
+    """Leaves out what a model is called: its content tells whether it is the same."""
+    return {key: value for key, value in run.items() if key != "model"}
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Writes ASCII under a temporary name, then renames: there is never half a file."""
+    part = new_part(path.parent)
+    try:
+        part.write_text(text, encoding="ascii")
+        publish(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def is_done(job: Job, record: Record | None) -> bool:
+    """Returns whether an earlier run restored a file that has not changed since, and its output is still there."""
+    if record is None or record.status == "failed":
+        return False
+    try:
+        source, output = job.source.stat(), job.destination.stat()
+    except OSError:
+        return False
+    unchanged = (source.st_size, source.st_mtime_ns) == (record.source_bytes, record.source_time)
+    return unchanged and output.st_size == record.bytes
+
+
+def skipped(job: Job) -> Record:
+    """Returns the record of a file whose output was there before the run, whoever made it."""
+    source = job.source.stat()
+    return Record(
+        job.name, str(job.source), "skipped", source_bytes=source.st_size, source_time=source.st_mtime_ns,
+        bytes=job.destination.stat().st_size,
+    )  # fmt: skip
+
+
+def failed(job: Job, reason: str) -> Record:
+    """Returns the record of a file that was not restored."""
+    return Record(job.name, str(job.source), "failed", reason)
+
+
+def summary_of(records: Sequence[Record], run: dict[str, Any], seconds: float, megapixels: float) -> dict[str, Any]:
+    """Returns the head of the report: the run, when it ended, how many files, how fast."""
+    counts = {
+        status: sum(record.status == status for record in records) for status in ("restored", "skipped", "failed")
+    }
+    return {
+        **run,
+        "ended": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        **counts,
+        "seconds": round(seconds, 2),
+        "megapixels_per_second": round(megapixels / seconds, 3) if seconds else 0.0,
+    }

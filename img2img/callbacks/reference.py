@@ -1,0 +1,50 @@
+"""How close restored images come to what they should be."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from img2img.data.matching import match_names
+from img2img.data.worklist import Job
+from img2img.imaging.files import find_images, read_image, to_channels, to_float
+from img2img.tasks.metrics import PSNR, SSIM, Images, as_8_bit
+
+MOST_PIXELS = 100_000_000
+"""Larger images are not scored: they would be held in memory whole."""
+
+
+class Reference:
+    """Scores finished files against a folder.
+
+    Args:
+        folder: What the outputs should be, matched by relative path, with the same extension or another.
+        names: The outputs' names, relative to their folder.
+    """
+
+    def __init__(self, folder: Path, names: list[str]) -> None:
+        self.folder, self.names = folder, names
+
+    @cached_property
+    def _pairs(self) -> dict[str, str]:
+        references = [path.relative_to(self.folder).as_posix() for path in find_images(self.folder)]
+        return match_names(self.names, references).pairs
+
+    def __call__(self, job: Job) -> dict[str, float]:
+        """Returns PSNR in dB and SSIM of an output, rounded to 8 bits; nothing without a reference of its size."""
+        name = self._pairs.get(job.name)
+        if name is None or job.pixels > MOST_PIXELS:
+            return {}
+        output, target = read_image(job.destination).pixels, read_image(self.folder / name).pixels
+        if output.shape[:2] != target.shape[:2]:
+            return {}
+        tensors = [
+            torch.from_numpy(to_float(to_channels(pixels, output.shape[2]))).permute(2, 0, 1)[None]
+            for pixels in (output, target)
+        ]
+        images = Images(tensors[0], as_8_bit(tensors[0]), tensors[1], torch.zeros_like(tensors[0][:, :1]))
+        scores = {"PSNR": PSNR()(images)["psnr"]}
+        ssim = SSIM()(images)  # none of tiny images
+        return scores | ({"SSIM": ssim["ssim"]} if ssim else {})

@@ -1,0 +1,57 @@
+"""The progress bar of restoring: in megapixels, for files are of any size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from tqdm import tqdm
+
+from img2img.data.image_folder import Batches
+from img2img.data.tiles import Tiles
+
+
+class RestoreProgress(Callback):
+    """One bar for this process's share: megapixels done, MP/s and time left. The first process shows its own."""
+
+    def __init__(self) -> None:
+        self._bar = tqdm(disable=True)  # until it is known how much there is to do
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Opens the bar."""
+        loader = trainer.predict_dataloaders
+        total = loader.megapixels if isinstance(loader, Batches) else None
+        self._bar = tqdm(
+            total=total,
+            desc="Restoring",
+            unit="MP",
+            disable=not trainer.is_global_zero,
+            dynamic_ncols=True,
+            bar_format="{desc} {percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} MP [{elapsed}<{remaining}, {rate_fmt}]",
+        )
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: dict[str, Any],
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Moves on by what is kept of the batch's tiles; by a whole file that cannot be restored."""
+        tiles: Tiles = batch["tiles"]
+        for tile in tiles.tiles:
+            down, across = tile.tiling.rows[tile.row], tile.tiling.columns[tile.column]
+            self._bar.update(min((down.last - down.first) * (across.last - across.first) / 1e6, self._left()))
+
+    def _left(self) -> float:
+        return float("inf") if self._bar.total is None else max(0.0, self._bar.total - self._bar.n)
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Closes the bar."""
+        self._bar.close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Closes the bar, so that the next line stands by itself."""
+        self._bar.close()

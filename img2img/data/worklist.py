@@ -1,0 +1,221 @@
+"""What is to be restored and where it goes: decided, and refused, before the first image is opened."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from img2img.errors import UserError
+from img2img.imaging.folders import find_images, lies_in
+from img2img.imaging.formats import SUFFIXES, WRITABLE, Header
+from img2img.imaging.reading import read_header
+
+FORMATS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif", "avif": ".avif"}
+"""Suffixes of the formats to choose from."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to restore.
+
+    Attributes:
+        source: The image.
+        destination: Where its restored version goes.
+        name: The destination's path relative to the output folder, with forward slashes.
+        header: What is known of the image before it is decoded; None where it cannot be read.
+        problem: Why it will not be restored; empty if nothing is known against it.
+    """
+
+    source: Path
+    destination: Path
+    name: str
+    header: Header | None = None
+    problem: str = ""
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of all pages."""
+        return 0 if self.header is None else self.header.width * self.header.height * self.header.pages
+
+
+def list_jobs(source: Path, destination: Path, format: str = "keep") -> list[Job]:
+    """Finds the images and decides the names of their outputs; reads headers only.
+
+    Args:
+        source: Folder, searched recursively, or image.
+        destination: Folder, which gets the same tree; or an image's name, where the source is one.
+        format: `keep`, or one of `FORMATS`.
+
+    Returns:
+        The jobs, by name; what cannot be read, or would be written onto an input, with its `problem`.
+
+    Raises:
+        UserError: If there is no image, or the format is none of these.
+    """
+    if format != "keep" and format not in FORMATS:
+        raise UserError(f"--format {format} is none of keep, {', '.join(FORMATS)}")
+    paths = [source] if source.is_file() else find_images(source, every=True)
+    if not paths:
+        raise UserError(f"no images ({', '.join(sorted(SUFFIXES))}) under {source}")
+    if source.is_file() and destination.suffix.lower() in WRITABLE and not destination.is_dir():
+        folder, names = destination.parent, [destination.name]
+    else:
+        root = source.parent if source.is_file() else source
+        folder = destination
+        names = name_outputs([path.relative_to(root).as_posix() for path in paths], format, _folds_case(destination))
+    jobs = [Job(path, folder / name, name) for path, name in zip(paths, names, strict=True)]
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # on network drives it is the waiting that counts
+        jobs = list(pool.map(_with_header, jobs))
+    return _spare_inputs(jobs, source)
+
+
+def name_outputs(names: Sequence[str], format: str, folds_case: bool = False) -> list[str]:
+    """Returns the outputs' names: the inputs', with the suffix of the format.
+
+    Where two would get the same one, as `a.jpg` and `a.png` do in `png`, or one that of a folder, those that had
+    another suffix keep it before the new one: `a.jpg.png`. The name of an output depends on which others are there,
+    but never on their order.
+
+    Args:
+        names: Relative paths, all different.
+        format: `keep` or one of `FORMATS`.
+        folds_case: Whether the disk takes `A.png` and `a.png` for the same name.
+    """
+
+    def key(name: str) -> str:
+        return name.casefold() if folds_case else name
+
+    wanted = [_renamed(name, format) for name in names]
+    folders = {key(parent.as_posix()) for name in names for parent in PurePosixPath(name).parents}
+    for _ in range(2):
+        taken = Counter([*folders, *(key(name) for name in wanted)])
+        wanted = [
+            _lengthened(name, format) if taken[key(new)] > 1 and new != name else new
+            for name, new in zip(names, wanted, strict=True)
+        ]
+    others = set(folders)
+    for number, new in enumerate(wanted):  # what is left differs in case alone, or was named to annoy
+        stem, suffix = os.path.splitext(new)
+        count = 2
+        while key(wanted[number]) in others:
+            wanted[number] = f"{stem} ({count}){suffix}"
+            count += 1
+        others.add(key(wanted[number]))
+    return wanted
+
+
+def _renamed(name: str, format: str) -> str:
+    stem, suffix = os.path.splitext(name)
+    if format == "keep":
+        return name if suffix.lower() in WRITABLE else stem + FORMATS["avif"]  # HEIC is read only: AVIF is its like
+    same = {".jpeg": "jpeg", ".tiff": "tiff"}.get(suffix.lower()) == format or suffix.lower() == FORMATS[format]
+    return name if same else stem + FORMATS[format]
+
+
+def _lengthened(name: str, format: str) -> str:
+    return name + FORMATS["avif" if format == "keep" else format]
+
+
+def _folds_case(folder: Path) -> bool:
+    """Returns whether the disk of a folder, which need not exist, takes upper and lower case for the same."""
+    existing = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.is_dir())
+    probe = existing / f".{uuid.uuid4().hex}.part"
+    try:
+        probe.touch()
+    except OSError:
+        return False  # that nothing can be written there is said elsewhere
+    try:
+        return probe.with_name(probe.name.upper()).exists()
+    finally:
+        probe.unlink()
+
+
+def _with_header(job: Job) -> Job:
+    if os.path.isdir(job.source):
+        return replace(job, problem=f"cannot read {job.source}: the folder may not be listed")
+    try:
+        return replace(job, header=read_header(job.source))
+    except Exception as error:  # whatever a decoder makes of one file, the others go on
+        return replace(job, problem=reason_of(error, job.source))
+
+
+def reason_of(error: Exception, source: Path) -> str:
+    """Returns why a file was not restored, in a line that names it."""
+    reason = str(error) or type(error).__name__
+    return reason if str(source) in reason else f"{source}: {reason}"
+
+
+def _spare_inputs(jobs: Sequence[Job], source: Path) -> list[Job]:
+    """Marks the jobs that would write onto an input, by whatever name: link, hard link, other spelling."""
+    inputs = {identity for job in jobs if (identity := _identity(job.source))}
+    parents = {job.destination.parent for job in jobs} if source.is_dir() else set()
+    among = {parent for parent in parents if lies_in(parent, source)}
+    spared = []
+    for job in jobs:
+        if _identity(job.destination) in inputs:
+            reason = "would overwrite the source" if _same(job) else "would overwrite another source"
+        elif job.destination.parent in among:
+            reason = "would be written among the sources"
+        else:
+            reason = ""
+        problem = f"{job.source}: not restored, for {job.destination} {reason}; choose another output folder"
+        spared.append(replace(job, problem=problem, header=None) if reason else job)
+    return spared
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _same(job: Job) -> bool:
+    return _identity(job.source) == _identity(job.destination)
+
+
+def in_groups(jobs: Iterable[Job], most_pixels: int, most: int = 16) -> list[list[Job]]:
+    """Groups the jobs that go through the network together, the largest first.
+
+    Images of one page and of equal size and kind are grouped up to `most_pixels`, all others stand alone. Groups are
+    made of all jobs, also of those that are done: which images share a batch, and with it the last bit of a result,
+    must not depend on where an earlier run was interrupted.
+    """
+    groups: list[list[Job]] = []
+    open_groups: dict[tuple[object, ...], list[Job]] = {}
+    for job in jobs:
+        header = job.header
+        if header is None or header.pages > 1 or 2 * job.pixels > most_pixels:
+            groups.append([job])
+            continue
+        kind = (header.width, header.height, header.channels)
+        group = open_groups.get(kind)
+        if group is None or len(group) == most or (len(group) + 1) * job.pixels > most_pixels:
+            group = open_groups[kind] = []
+            groups.append(group)
+        group.append(job)
+    return sorted(groups, key=_pixels, reverse=True)
+
+
+def share(groups: Sequence[list[Job]], rank: int, world_size: int) -> list[list[Job]]:
+    """Returns a process's share of groups that are sorted by size: each goes to who has least so far.
+
+    "Longest processing time first", Graham, "Bounds on multiprocessing timing anomalies", 1969.
+    """
+    loads, mine = [0] * world_size, []
+    for group in groups:
+        least = loads.index(min(loads))
+        loads[least] += _pixels(group) + 1
+        if least == rank:
+            mine.append(group)
+    return mine
+
+
+def _pixels(group: Sequence[Job]) -> int:
+    return sum(job.pixels for job in group)

@@ -1,0 +1,65 @@
+"""The program in processes of its own, which can be interrupted and killed."""
+
+from __future__ import annotations
+
+import io
+import json
+import multiprocessing
+import os
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from PIL import Image
+
+# Forked from a process that has imported everything and computed nothing: to start takes no seconds.
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(
+    [
+        *("img2img.commands.trainer", "img2img.commands.restoring", "img2img.tasks.restorer", "img2img.tasks.recipe"),
+        *("img2img.callbacks.writer", "img2img.callbacks.restore_progress", "img2img.data.image_folder"),
+        "img2img.networks",
+    ]
+)
+
+
+def start(arguments: list[str], log: Path) -> BaseProcess:
+    """Starts `img2img` with these arguments; what it prints is appended to a file."""
+    process = _CONTEXT.Process(target=_run, args=(arguments, str(log)), daemon=True)
+    process.start()
+    return process
+
+
+def _run(arguments: list[str], log: str) -> None:
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    import torch
+
+    from img2img.cli import main
+
+    torch.set_num_threads(1)
+    main(arguments)
+
+
+def outputs(folder: Path) -> dict[str, bytes]:
+    """Every file under a final name by relative path, without the report, in which times stand."""
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    hidden = {name for name in files if any(part.startswith(".") for part in Path(name).parts)}
+    return {name: files[name].read_bytes() for name in sorted(set(files) - hidden - {"restore_report.json"})}
+
+
+def flaws(folder: Path, undisturbed: dict[str, bytes]) -> list[str]:
+    """What is wrong with what a killed run has left under final names."""
+    wrong = []
+    for name, data in outputs(folder).items():
+        try:
+            with Image.open(io.BytesIO(data)) as image:
+                image.load()
+        except Exception as error:
+            wrong.append(f"{name} cannot be decoded: {error}")
+        if data != undisturbed.get(name):
+            wrong.append(f"{name} is not what an undisturbed run makes")
+    report = folder / "restore_report.json"
+    if report.exists():
+        json.loads(report.read_text())
+    return wrong
