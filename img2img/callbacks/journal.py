@@ -37,6 +37,7 @@ class Record:
         source_bytes: Size of the input file.
         source_time: When it was last changed, nanoseconds.
         bytes: Size of the output file.
+        time: When it was last changed, nanoseconds.
         seconds: What the network took for it, and its encoder.
         losses: What its format could not hold, in words.
         scores: PSNR in dB and SSIM against the reference, if there is one.
@@ -51,6 +52,7 @@ class Record:
     source_bytes: int = 0
     source_time: int = 0
     bytes: int = 0
+    time: int = 0
     seconds: float = 0.0
     losses: list[str] = field(default_factory=list)
     scores: dict[str, float] = field(default_factory=dict)
@@ -143,25 +145,29 @@ class Journal:
         # In ASCII, which holds every name, also one that is no Unicode. The line before may have been cut by a kill:
         # it must not swallow this one.
         with open(self.hidden / f"journal-{rank}.jsonl", "a", encoding="ascii") as file:
-            file.write("\n" + json.dumps(line) + "\n")
+            file.write("\n" + json.dumps(line | {"at": time.time_ns()}) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
     def records(self) -> tuple[dict[str, Record], set[str]]:
-        """Returns the last record of each output, by name, and the names of all outputs that are this run's."""
-        records: dict[str, Record] = {}
-        begun: set[str] = set()
-        for path in sorted(self.hidden.glob("journal-*.jsonl")):
+        """Returns the last record of each output, by name, and the names of outputs that were begun and not noted."""
+        lines: list[dict[str, Any]] = []
+        for path in self.hidden.glob("journal-*.jsonl"):
             for line in path.read_bytes().splitlines():
                 try:
                     entry = json.loads(line)
-                    if "begun" in entry:
-                        begun.add(entry["begun"])
-                    else:
-                        records[entry["name"]] = Record(**entry)
-                except (ValueError, TypeError):  # empty, or of a process that was killed while it wrote
+                    lines.append({"at": entry.pop("at"), "name": entry.get("begun") or entry["name"], "entry": entry})
+                except (ValueError, TypeError, KeyError):  # empty, or of a process that was killed while it wrote
                     continue
-        return records, begun | set(records)
+        records: dict[str, Record] = {}
+        begun: set[str] = set()
+        for known in sorted(lines, key=lambda known: known["at"]):  # of several processes, and of several starts
+            if "begun" in known["entry"]:
+                begun.add(known["name"])
+            else:
+                records[known["name"]] = Record(**known["entry"])
+                begun.discard(known["name"])
+        return records, begun
 
     def end(self) -> None:
         """Lets others write into the folder."""
@@ -193,24 +199,39 @@ def _write_whole(path: Path, text: str) -> None:
 
 
 def is_done(job: Job, record: Record | None) -> bool:
-    """Returns whether an earlier run restored a file that has not changed since, and its output is still there."""
-    if record is None or record.status == "failed":
+    """Returns whether an earlier run restored a file, and neither it nor its output has changed since."""
+    if record is None or not is_as_left(job, record):
         return False
     try:
-        source, output = job.source.stat(), job.destination.stat()
+        source = job.source.stat()
     except OSError:
         return False
-    unchanged = (source.st_size, source.st_mtime_ns) == (record.source_bytes, record.source_time)
-    return unchanged and output.st_size == record.bytes
+    return (source.st_size, source.st_mtime_ns) == (record.source_bytes, record.source_time)
+
+
+def is_as_left(job: Job, record: Record) -> bool:
+    """Returns whether an output is there as a run has left it: not edited, not replaced."""
+    if record.status == "failed":
+        return False
+    try:
+        output = job.destination.stat()
+    except OSError:
+        return False
+    return (output.st_size, output.st_mtime_ns) == (record.bytes, record.time)
 
 
 def skipped(job: Job) -> Record:
     """Returns the record of a file whose output was there before the run, whoever made it."""
-    source = job.source.stat()
+    source, output = job.source.stat(), job.destination.stat()
     return Record(
-        job.name, str(job.source), "skipped", source_bytes=source.st_size, source_time=source.st_mtime_ns,
-        bytes=job.destination.stat().st_size,
-    )  # fmt: skip
+        name=job.name,
+        source=str(job.source),
+        status="skipped",
+        source_bytes=source.st_size,
+        source_time=source.st_mtime_ns,
+        bytes=output.st_size,
+        time=output.st_mtime_ns,
+    )
 
 
 def failed(job: Job, reason: str) -> Record:

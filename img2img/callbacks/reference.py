@@ -10,9 +10,10 @@ import torch
 from img2img.data.matching import match_names
 from img2img.data.worklist import Job
 from img2img.imaging.files import find_images, read_image, to_channels, to_float
+from img2img.imaging.reading import read_header
 from img2img.tasks.metrics import PSNR, SSIM, Images, as_8_bit
 
-MOST_PIXELS = 100_000_000
+MOST_PIXELS = 50_000_000
 """Larger images are not scored: they would be held in memory whole."""
 
 
@@ -35,7 +36,10 @@ class Reference:
     def __call__(self, job: Job) -> dict[str, float]:
         """Returns PSNR in dB and SSIM of an output, rounded to 8 bits; nothing without a reference of its size."""
         name = self._pairs.get(job.name)
-        if name is None or job.pixels > MOST_PIXELS:
+        if name is None:
+            return {}
+        header = read_header(job.destination)
+        if header.width * header.height > MOST_PIXELS:
             return {}
         output, target = read_image(job.destination).pixels, read_image(self.folder / name).pixels
         if output.shape[:2] != target.shape[:2]:

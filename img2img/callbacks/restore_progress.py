@@ -39,7 +39,7 @@ class RestoreProgress(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Moves on by what is kept of the batch's tiles; by a whole file that cannot be restored."""
+        """Moves on by what is kept of the batch's tiles."""
         tiles: Tiles = batch["tiles"]
         for tile in tiles.tiles:
             down, across = tile.tiling.rows[tile.row], tile.tiling.columns[tile.column]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from img2img.callbacks.report_page import Entry, thumbnail, write_report_page
 from img2img.data.worklist import Job
 
 PAGE = "restore_report.html"
-SIDES = {300: 640, 100_000: 320}
+SIDES = {300: 640, 3000: 320}
 """Longest side of thumbnails in pixels, by up to how many images there are: the page holds them all."""
 
 
@@ -39,7 +40,7 @@ class Thumbnails:
 
 def thumbnail_file(hidden: Path, name: str, which: str) -> Path:
     """Returns where an output's thumbnail lies, `before` or `after`."""
-    return hidden / "thumbnails" / f"{hashlib.blake2b(name.encode(), digest_size=12).hexdigest()}.{which}"
+    return hidden / "thumbnails" / f"{hashlib.blake2b(os.fsencode(name), digest_size=12).hexdigest()}.{which}"
 
 
 def write_page(journal: Journal, records: Sequence[Record], summary: dict[str, Any]) -> Path:

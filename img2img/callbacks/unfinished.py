@@ -35,7 +35,7 @@ class Unfinished:
 
     def __init__(self, tile: Tile, pixels: Pixels, scale: int, quality: int) -> None:
         self.job, self.scale, self.seconds = tile.job, scale, 0.0
-        self.status = tile.job.source.stat()
+        self.status = tile.status
         self.blended = is_blended(tile.tiling)
         header = tile.header
         self.header = replace(
@@ -86,7 +86,10 @@ class Unfinished:
             OSError: If the disk refuses.
             ValueError: If its format cannot hold it.
         """
-        began = time.monotonic()
+        began, now = time.monotonic(), self.job.source.stat()
+        if (now.st_size, now.st_mtime_ns) != (self.status.st_size, self.status.st_mtime_ns):
+            self.writer.abort()
+            raise ValueError(f"{self.job.source} changed while it was restored; run the same command again")
         size = self.writer.close()
         return Record(
             name=self.job.name,
@@ -97,6 +100,7 @@ class Unfinished:
             source_bytes=self.status.st_size,
             source_time=self.status.st_mtime_ns,
             bytes=size,
+            time=self.job.destination.stat().st_mtime_ns,
             seconds=round(self.seconds + time.monotonic() - began, 3),
             losses=loss(self.header, self.job.destination.suffix),
         )

@@ -127,6 +127,8 @@ class ImageWriter(Callback):
             except ValueError as error:
                 self._put((tile.job, f"{tile.job.source}: {error}"))
         if self.fatal:
+            if self._rank > 0:  # the first process says it of itself, but cannot of others that end now
+                print(printable(f"stopped: {self.fatal}"), file=sys.stderr)
             raise KeyboardInterrupt
 
     def _put(self, item: tuple[Tile | Job, Any] | None) -> None:
@@ -143,7 +145,7 @@ class ImageWriter(Callback):
             self._put(None)
             self._thread.join()
         self.seconds = time.monotonic() - self._began
-        self.records = gather(self.records)
+        self.records, self.fatal = gather(self.records), next(filter(None, gather([self.fatal])), "")
         self.megapixels = sum(gather([self.megapixels]))
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -199,7 +201,7 @@ class ImageWriter(Callback):
         for follow in self.after:
             try:
                 scores |= follow(job)
-            except (ValueError, OSError) as error:  # the image itself is there
+            except Exception as error:  # whatever it is, the image itself is there
                 record = replace(record, reason=f"{job.destination}: {error}")
         self._note(replace(record, scores=scores))
 

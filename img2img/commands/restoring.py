@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from img2img.callbacks.journal import Journal, Record
     from img2img.callbacks.writer import ImageWriter
     from img2img.data.image_folder import ImageFolder
-    from img2img.data.worklist import Job
+    from img2img.imaging.formats import Header
     from img2img.tasks.restorer import Restorer
     from img2img.tasks.tiled import Planner
 
@@ -68,7 +68,7 @@ class Restoring:
             "model": model,
             "sha256": _sha256_of_task(task) if weights is None else _sha256(weights),
             "input": str(source.resolve()),
-            "mask": mask,
+            "mask": _mask_files(mask),
             "format": output.format,
             "quality": output.quality,
             "self_ensemble": output.self_ensemble,
@@ -82,15 +82,18 @@ class Restoring:
 
     def _decide(self) -> None:
         """Finds out what is done already, and refuses to touch what others have made."""
-        from img2img.callbacks.journal import is_done, skipped
+        from img2img.callbacks.journal import is_as_left, is_done, skipped
 
-        ours: set[str] = set()
+        ours: set[str] = set()  # what the run may write again: what it made, and nobody has touched since
         again = self.output.overwrite and self.journal is not None and self.journal.has_ended()
         if self.journal is not None and self.journal.is_of_this_run() and not again:
             self.fresh = False
             records, ours = self.journal.records()
+            made = {name: record for name, record in records.items() if record.status == "restored"}
+            ours |= {job.name for job in self.jobs if job.name in made and is_as_left(job, made[job.name])}
             self.earlier = {job.name: records[job.name] for job in self.jobs if is_done(job, records.get(job.name))}
-        others = [job for job in self.jobs if not job.problem and job.name not in ours]
+        known = ours | set(self.earlier)
+        others = [job for job in self.jobs if not job.problem and job.name not in known]
         foreign = [job for job in others if os.path.exists(job.destination)]
         if foreign and self.output.skip_existing:
             self.earlier |= {job.name: skipped(job) for job in foreign}
@@ -133,6 +136,7 @@ class Restoring:
                 raise SystemExit(130) from None
             raise
         finally:
+            self.task.ensemble = 0  # it may be the caller's
             if self.journal is not None:
                 self.journal.end()
 
@@ -142,8 +146,7 @@ class Restoring:
         from img2img.data.worklist import in_groups
 
         self.plan = self.planner(trainer.strategy.root_device)
-        if self.output.self_ensemble:
-            self.task.ensemble = self.plan.cut.stride
+        self.task.ensemble = self.plan.cut.stride if self.output.self_ensemble else 0
         groups = in_groups(self.jobs, self.plan.most_pixels)
         return ImageFolder(groups, self.plan.of_header, self.finder, self.earlier)
 
@@ -192,10 +195,15 @@ class Restoring:
             raise SystemExit(1)
 
     def _all_records(self) -> list[Record]:
+        from img2img.callbacks.journal import failed
+
         new = {record.name: record for record in self.writer.records}
         if self.journal is not None and self.writer.interrupted:  # the other processes' too
             new = {name: r for name, r in self.journal.records()[0].items() if name not in self.earlier} | new
         found = self.earlier | new
+        if not self.writer.interrupted and not self.writer.fatal:
+            lost = (job for job in self.jobs if job.name not in found)  # nothing may be left out in silence
+            found |= {job.name: failed(job, f"{job.source}: was not reached") for job in lost}
         return [found[job.name] for job in self.jobs if job.name in found]
 
     def _report(self, journal: Journal, records: Sequence[Record]) -> None:
@@ -215,29 +223,39 @@ class Restoring:
     def describe(self, first: int = 20) -> str:
         """Returns what would be done, for `--dry-run`."""
         planner = self.planner()
-        lines = []
+        lines, megapixels, most, count = [], 0.0, 0.0, 0
         for job in self.jobs:
-            if job.problem:
-                lines.append(f"  not: {job.problem}")
-            elif job.name in self.earlier:
-                lines.append(f"  is there: {job.destination}")
-            else:
-                lines.append(f"  {job.source} → {job.destination}  {_in_words(planner, job)}")
-        hidden = f"  … and {len(lines) - first} more" if len(lines) > first else ""
-        to_do = [job for job in self.jobs if not job.problem and job.name not in self.earlier]
-        megapixels = sum(job.pixels for job in to_do) / 1e6
-        most = max((planner.bytes_of(job.header) for job in to_do if job.header is not None), default=0.0)
-        what = f"{len(to_do)} of {len(self.jobs)} image(s), {megapixels:.1f} MP"
-        total = f"{what}; at most about {most / 1e9:.1f} GB of memory"
-        return "\n".join([*(printable(line) for line in lines[:first]), *([hidden] if hidden else []), total])
+            line = job.problem and f"not: {job.problem}"
+            if not line and job.name in self.earlier:
+                line = f"is there: {job.destination}"
+            if not line and job.header is not None:
+                try:
+                    most = max(most, planner.bytes_of(job.header))
+                    line = f"{job.source} → {job.destination}  {_in_words(planner, job.header)}"
+                    megapixels, count = megapixels + job.pixels / 1e6, count + 1
+                except UserError as error:
+                    line = f"not: {job.source}: {error}"
+            lines.append(f"  {line}")
+        hidden = [f"  … and {len(lines) - first} more"] if len(lines) > first else []
+        total = f"{count} of {len(lines)} image(s), {megapixels:.1f} MP; at most about {most / 1e9:.1f} GB of memory"
+        return "\n".join([*(printable(line) for line in lines[:first]), *hidden, total])
 
 
-def _in_words(planner: Planner, job: Job) -> str:
-    assert job.header is not None
-    tiling = planner.of_header(job.header)
-    size = f"{job.header.width}×{job.header.height}"
+def _in_words(planner: Planner, header: Header) -> str:
+    tiling = planner.of_header(header)
+    size = f"{header.width}×{header.height}"
     count = len(tiling.rows) * len(tiling.columns)
     return f"{size}, " + ("whole" if count == 1 else f"{count} tiles of up to {tiling.width}×{tiling.height}")
+
+
+def _mask_files(mask: str | None) -> str | None:
+    """Returns what tells masks apart: a word, or their place and a digest of their names, sizes and times."""
+    if mask is None or not Path(mask).expanduser().exists():
+        return mask
+    place = Path(mask).expanduser().resolve()
+    files = sorted(path for path in place.rglob("*") if path.is_file()) if place.is_dir() else [place]
+    listing = "".join(f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}\n" for path in files)
+    return f"{place} {hashlib.sha256(os.fsencode(listing)).hexdigest()}"
 
 
 def _sha256(path: Path) -> str:

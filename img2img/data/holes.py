@@ -131,7 +131,7 @@ class MaskFile:
 
     def __call__(self, path: Path, header: Header) -> RowHoles:
         """Opens the mask."""
-        mask = open_rows(self.file)
+        mask = open_rows(self.file, first_page=True)
         sizes = [(each.width, each.height) for each in (mask.header, header)]
         if sizes[0] != sizes[1]:
             mask.close()

@@ -50,7 +50,7 @@ class Batches:
     """The batches of some files, read by a thread; see `tile_batches`.
 
     Attributes:
-        megapixels: Of all files that are to be written.
+        megapixels: Of all files that go through the network.
     """
 
     def __init__(

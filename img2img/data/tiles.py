@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -35,6 +36,7 @@ class Tile:
 
     Attributes:
         job: The file.
+        status: The file's, from before it was opened.
         header: What its reader says of it.
         page: The page of it.
         tiling: How a page is cut.
@@ -45,6 +47,7 @@ class Tile:
     """
 
     job: Job
+    status: os.stat_result
     header: Header
     page: int
     tiling: Tiling
@@ -87,13 +90,17 @@ def tile_batches(
     for group in groups:
         single: list[dict[str, Any]] = []
         for job in group:
-            # A group's images are read one after the other, each of one tile if the group has several.
             for batch in _tiles_of(job, tiling_of, finder, job.name not in done):
-                if "input" not in batch or len(group) == 1:
+                if len(group) == 1 or not _is_whole(batch["tiles"]):
                     yield batch
                 else:
                     single.append(batch)
         yield from _joined(single)
+
+
+def _is_whole(tiles: Tiles) -> bool:
+    """Returns whether a batch is a whole image: tiles of one must keep their order."""
+    return len(tiles.tiles) == 1 and len(tiles.tiles[0].tiling.rows) == len(tiles.tiles[0].tiling.columns) == 1
 
 
 def _joined(batches: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -112,19 +119,20 @@ def _tiles_of(job: Job, tiling_of: TilingOf, finder: HoleFinder | None, wanted: 
         yield {"tiles": Tiles(job=job, problem=job.problem)}
         return
     try:
+        status = job.source.stat()
         with open_rows(job.source) as reader:
             tiling = tiling_of(reader.header)
-            holes = None if finder is None else finder(job.source, reader.header)
             for page in range(reader.header.pages):
+                holes = None if finder is None else finder(job.source, reader.header)
                 window = Window(reader, holes)
                 for row, span in enumerate(tiling.rows):
                     window.move(span)
                     for column, across in enumerate(tiling.columns):
                         tensors, alpha = window.cut(across)
-                        tile = Tile(job, reader.header, page, tiling, row, column, alpha, wanted)
+                        tile = Tile(job, status, reader.header, page, tiling, row, column, alpha, wanted)
                         yield {"tiles": Tiles([tile]), **tensors}
-            if holes is not None:
-                holes.conclude()
+                if holes is not None:
+                    holes.conclude()
     except Exception as error:  # damaged, vanished, without a mask that fits: the others go on
         yield {"tiles": Tiles(job=job, problem=reason_of(error, job.source))}
 

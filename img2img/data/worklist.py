@@ -139,7 +139,9 @@ def _with_header(job: Job) -> Job:
     if os.path.isdir(job.source):
         return replace(job, problem=f"cannot read {job.source}: the folder may not be listed")
     try:
-        return replace(job, header=read_header(job.source))
+        header = read_header(job.source)
+        # Without EXIF and profiles, which for thousands of files fill the memory; the reader has them.
+        return replace(job, header=replace(header, metadata={}))
     except Exception as error:  # whatever a decoder makes of one file, the others go on
         return replace(job, problem=reason_of(error, job.source))
 

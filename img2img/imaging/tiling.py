@@ -133,6 +133,9 @@ def cheapest_tiling(height: int, width: int, cut: Cut, cost: Cost, memory: float
         cost: What tiles take.
         memory: Bytes that may be taken.
     """
+    whole = Tiling(cut.spans(height, 1), cut.spans(width, 1))
+    if cost.of(whole, width) <= memory:
+        return whole
     rows, columns = _divisions(height, cut), _divisions(width, cut)
 
     def key(pair: tuple[Division, Division]) -> tuple[float, int]:

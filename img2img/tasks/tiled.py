@@ -59,6 +59,7 @@ class Planner:
         if tile is not None and tile < 1:
             raise UserError(f"--tile {tile} must be at least 1, in pixels")
         self.tile_bytes = task.bytes_per_pixel
+        self._found: dict[tuple[int, int, int], Tiling] = {}
         self.scale = task.scale
 
     def __call__(self, height: int, width: int, pixel_bytes: int = 12) -> Tiling:
@@ -72,6 +73,12 @@ class Planner:
         Raises:
             UserError: If even the smallest tile takes more memory than there may be taken.
         """
+        key = height, width, pixel_bytes
+        if key not in self._found:
+            self._found[key] = self._cut(*key)
+        return self._found[key]
+
+    def _cut(self, height: int, width: int, pixel_bytes: int) -> Tiling:
         if self.tile is not None:
             return tiling_by_side(height, width, self.cut, self.tile)
         cost, memory = self._cost(pixel_bytes), self._for_tiles()
@@ -153,7 +160,8 @@ class Mosaic:
         down, across = rows[row], columns[column]
         if self.left == 0:
             self._begin(row, values)
-        assert self.canvas is not None
+        if self.canvas is None or column != len(columns) - self.left:
+            raise ValueError(f"tile {column} of row {row} comes out of order")
         by_row, by_column = weights(rows, row, s), weights(columns, column, s)
         place = self.canvas[: len(values), across.first * s : across.last * s]
         if by_row is None and by_column is None:

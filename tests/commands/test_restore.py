@@ -109,3 +109,64 @@ def test_a_checkpoint_that_is_none(photo, capsys):
         main(["restore", "a.png", "b.png", "--model", "a.png"])
     assert stop.value.code == 2
     assert "a.png is not a" in capsys.readouterr().err
+
+
+def test_an_output_that_was_edited_is_not_replaced_by_going_on(checkpoint, photo, capsys):
+    Path("in").mkdir()
+    for name in ("a", "b"):
+        Image.fromarray(photo[:20, :30]).save(f"in/{name}.png")
+    argv = ["restore", "in", "out", "--model", str(checkpoint), *QUIET]
+    main(argv)
+    Path("out/a.png").write_bytes(Path("in/b.png").read_bytes() + b"retouched")
+    with pytest.raises(SystemExit) as stop:
+        main(argv)
+    assert stop.value.code == 2
+    assert "out/a.png exists" in capsys.readouterr().err
+    main([*argv, "--skip-existing"])
+    assert Path("out/a.png").read_bytes().endswith(b"retouched")
+    main([*argv, "--overwrite"])
+    assert not Path("out/a.png").read_bytes().endswith(b"retouched")
+
+
+@pytest.mark.parametrize("tile", [16, 40, 48])
+def test_tiles_of_images_of_one_size_do_not_mix(checkpoint, photo, tile):
+    Path("in").mkdir()
+    for number in range(3):
+        Image.fromarray(photo[number : number + 100, :131]).save(f"in/{number}.png")
+    main(["restore", "in", "whole", "--model", str(checkpoint), *QUIET])
+    main(["restore", "in", "tiled", "--model", str(checkpoint), *QUIET, "--tile", str(tile)])
+    for number in range(3):
+        whole, tiled = (cv2.imread(f"{folder}/{number}.png").astype(int) for folder in ("whole", "tiled"))
+        assert np.abs(whole - tiled).max() <= 1
+
+
+def test_one_mask_serves_all_pages_and_a_changed_mask_is_another_run(program, photo, capsys):
+    program("fit", "--trainer.max_steps=2", config="inpaint.yaml")
+    Path("in").mkdir()
+    Path("masks").mkdir()
+    pages = [Image.fromarray(photo[n : n + 20, :30]) for n in range(3)]
+    pages[0].save("in/a.tif", save_all=True, append_images=pages[1:])
+    mask = np.zeros((20, 30), np.uint8)
+    mask[4:9, 4:9] = 255
+    Image.fromarray(mask).save("masks/a.png")
+    argv = ["restore", "in", "out", "--model", "runs/inpaint/0/last.ckpt", "--mask", "masks", *QUIET]
+    main(argv)
+    with Image.open("out/a.tif") as restored:
+        assert restored.n_frames == 3
+        for number, page in enumerate(pages):
+            restored.seek(number)
+            changed = (np.array(restored) != np.array(page)).any(2)
+            assert not changed[mask == 0].any()
+            assert changed[mask > 0].any()
+    Image.fromarray(255 - mask).save("masks/a.png")
+    with pytest.raises(SystemExit):
+        main(argv)
+    assert "out/a.tif exists" in capsys.readouterr().err
+
+
+def test_an_ensemble_leaves_the_callers_task_as_it_was(checkpoint, photo):
+    task = img2img.load(checkpoint)
+    Path("in").mkdir()
+    Image.fromarray(photo[:20, :30]).save("in/a.png")
+    img2img.restore("in", "eight", model=task, accelerator="cpu", self_ensemble=True)
+    assert task.ensemble == 0
