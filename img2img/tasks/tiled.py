@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import psutil
@@ -13,9 +13,7 @@ from img2img.errors import UserError
 from img2img.imaging.formats import Header
 from img2img.imaging.tiling import Cost, Cut, Tiling, cheapest_tiling, tiling_by_side, weights
 from img2img.imaging.values import Pixels
-
-if TYPE_CHECKING:
-    from img2img.tasks.restorer import Restorer
+from img2img.networks import Reach
 
 GIGABYTE = 1_000_000_000
 PROGRAM = 1.25 * GIGABYTE
@@ -27,6 +25,25 @@ BLEND = 32
 """Pixels to each side over which tiles are blended where no halo makes tiling exact."""
 WAITING = 4
 """Tiles that wait: read ahead, and to be written."""
+
+
+class Tileable(Protocol):
+    """What is asked of a task whose images are cut; see `img2img.tasks.restorer.Restorer`."""
+
+    @property
+    def reach(self) -> Reach | None:
+        """How far its network sees."""
+
+    @property
+    def bytes_per_pixel(self) -> float:
+        """What its network takes of memory."""
+
+    @property
+    def scale(self) -> int:
+        """Output pixels per input pixel."""
+
+    def restore_tile(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Restores what fits the memory."""
 
 
 class Planner:
@@ -46,7 +63,7 @@ class Planner:
 
     def __init__(
         self,
-        task: Restorer,
+        task: Tileable,
         device: torch.device | None = None,
         memory: int | None = None,
         tile: int | None = None,
@@ -197,7 +214,7 @@ def kept(output: Tensor, tiling: Tiling, row: int, column: int, scale: int = 1) 
     return output[..., top : top + height, left : left + width]
 
 
-def restore_in_tiles(task: Restorer, image: Tensor, mask: Tensor | None, tiling: Tiling) -> Tensor:
+def restore_in_tiles(task: Tileable, image: Tensor, mask: Tensor | None, tiling: Tiling) -> Tensor:
     """Restores one image that is in memory.
 
     Args:
