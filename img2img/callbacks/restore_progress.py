@@ -42,8 +42,7 @@ class RestoreProgress(Callback):
         """Moves on by what is kept of the batch's tiles."""
         tiles: Tiles = batch["tiles"]
         for tile in tiles.tiles:
-            down, across = tile.tiling.rows[tile.row], tile.tiling.columns[tile.column]
-            self._bar.update(min((down.last - down.first) * (across.last - across.first) / 1e6, self._left()))
+            self._bar.update(min(tile.megapixels, self._left()))
 
     def _left(self) -> float:
         return float("inf") if self._bar.total is None else max(0.0, self._bar.total - self._bar.n)

@@ -13,7 +13,7 @@ from img2img.imaging.formats import loss
 from img2img.imaging.tiling import is_blended
 from img2img.imaging.values import Pixels, enlarge, from_float, to_float
 from img2img.imaging.writing import create_rows
-from img2img.tasks.tiled import Mosaic
+from img2img.tasks.tiled import Mosaic, kept
 
 SCRATCH = 128_000_000
 """Bytes of rows that wait in memory to be encoded; those of larger images wait on disk."""
@@ -70,13 +70,9 @@ class Unfinished:
 
     def _alpha(self, tile: Tile) -> Pixels:
         """Returns the opacity of what is kept of a tile, enlarged as the image is."""
-        alpha, s = tile.alpha, self.scale
-        assert alpha is not None
-        alpha = enlarge(alpha, s)
-        down, across = tile.tiling.rows[tile.row], tile.tiling.columns[tile.column]
-        top, left = (down.first - down.start) * s, (across.first - across.start) * s
-        height, width = (down.last - down.first) * s, (across.last - across.first) * s
-        alpha = alpha[top : top + height, left : left + width]
+        assert tile.alpha is not None
+        plane = enlarge(tile.alpha, self.scale)[..., 0]
+        alpha = kept(plane, tile.tiling, tile.row, tile.column, self.scale)[..., None]
         return to_float(alpha) if self.blended else alpha
 
     def finish(self) -> Record:

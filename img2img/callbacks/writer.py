@@ -116,8 +116,7 @@ class ImageWriter(Callback):
         if tiles.job is not None:
             self._put((tiles.job, tiles.problem))
         for tile, output in zip(tiles.tiles, outputs if tiles.tiles else (), strict=True):
-            down, across = tile.tiling.rows[tile.row], tile.tiling.columns[tile.column]
-            self.megapixels += (down.last - down.first) * (across.last - across.first) / 1e6
+            self.megapixels += tile.megapixels
             if not tile.wanted or tile.job.name in self._given_up:
                 continue
             scale = getattr(pl_module, "scale", 1)

@@ -56,6 +56,12 @@ class Tile:
     alpha: Pixels | None
     wanted: bool
 
+    @property
+    def megapixels(self) -> float:
+        """What is kept of it, of the input."""
+        down, across = self.tiling.rows[self.row], self.tiling.columns[self.column]
+        return (down.last - down.first) * (across.last - across.first) / 1e6
+
 
 class Tiles:
     """The tiles of a batch, or what is wrong with a file; no dataclass, for Lightning would take it apart.

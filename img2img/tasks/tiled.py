@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import psutil
@@ -20,9 +20,10 @@ PROGRAM = 1.25 * GIGABYTE
 """What the program takes beside tiles: Python, torch, the model, decoder and encoder. A constant, for tiles must not
 depend on the moment; measured, see `benchmarks/restore_memory.py`."""
 ENOUGH = 2 * GIGABYTE
-"""Beyond it larger tiles bring next to nothing: the halo is a small part of them already."""
+"""What is taken unasked: enough for photographs whole; of gigapixel images larger tiles would repeat less work."""
 BLEND = 32
 """Pixels to each side over which tiles are blended where no halo makes tiling exact."""
+Plane = TypeVar("Plane", Tensor, Pixels)
 WAITING = 4
 """Tiles that wait: read ahead, and to be written."""
 
@@ -172,6 +173,9 @@ class Mosaic:
 
         Returns:
             With the last tile of a row the rows that are complete, H×W×C; else None.
+
+        Raises:
+            ValueError: If a tile comes out of order.
         """
         rows, columns, s = self.tiling.rows, self.tiling.columns, self.scale
         down, across = rows[row], columns[column]
@@ -206,12 +210,13 @@ class Mosaic:
         self.canvas, self.left = canvas, len(self.tiling.columns)
 
 
-def kept(output: Tensor, tiling: Tiling, row: int, column: int, scale: int = 1) -> Tensor:
-    """Returns what is kept of a tile's output, …×H×W."""
+def kept(output: Plane, tiling: Tiling, row: int, column: int, scale: int = 1) -> Plane:
+    """Returns what is kept of a tile's output, …×H×W, a tensor or an array."""
     down, across = tiling.rows[row], tiling.columns[column]
     top, left = (down.first - down.start) * scale, (across.first - across.start) * scale
     height, width = (down.last - down.first) * scale, (across.last - across.first) * scale
-    return output[..., top : top + height, left : left + width]
+    part: Plane = output[..., top : top + height, left : left + width]
+    return part
 
 
 def restore_in_tiles(task: Tileable, image: Tensor, mask: Tensor | None, tiling: Tiling) -> Tensor:
