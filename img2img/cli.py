@@ -17,7 +17,13 @@ COMMANDS = {
         "restore",
         "restore a folder or an image: img2img restore photos/ restored/ --model best.ckpt",
     ),
+    "encode": ("encode", "images as an autoencoder's few numbers: img2img encode photos/ OUT.npz --model best.ckpt"),
+    "evaluate-latents": ("evaluate_latents", "how well these numbers tell the folders apart, beside PCA's"),
     "preview": ("preview", "draw pairs of a config's stream: img2img preview --config denoise.yaml pairs.png"),
+    "sample": ("sample", "draw images that an autoencoder imagines: img2img sample faces.png --model vae.ckpt"),
+    "interpolate": ("interpolate", "draw the way from one image to another: img2img interpolate a.png b.png way.gif"),
+    "traverse": ("traverse", "draw what each latent of an image means: img2img traverse a.png latents.png"),
+    "edit": ("edit", "put an attribute into images: img2img edit in/ out/ --from neutral/ --to smile/"),
     "watch": ("watch", "open TensorBoard on the runs, with every image step kept"),
     "configs": ("configs", "list the configs that come with the program"),
 }
@@ -68,7 +74,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def usage() -> str:
     """Returns the program's help: every command with a line."""
-    lines = [f"  {name:<10} {text}" for name, (_, text) in COMMANDS.items()]
+    wide = max(map(len, COMMANDS))
+    lines = [f"  {name:<{wide}} {text}" for name, (_, text) in COMMANDS.items()]
     return "\n".join(
         [
             "usage: img2img COMMAND …",

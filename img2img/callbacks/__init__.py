@@ -3,7 +3,9 @@
 from img2img.callbacks.averaging import AveragedWeights
 from img2img.callbacks.checkpoints import BestCheckpoint, FinalValidation, LastCheckpoint
 from img2img.callbacks.grid import ReconstructionGrid
+from img2img.callbacks.linear_reference import LinearReference
 from img2img.callbacks.progress import Progress
+from img2img.callbacks.projector import LatentProjector
 from img2img.callbacks.record import RunRecord
 from img2img.callbacks.throughput import Throughput
 from img2img.callbacks.writer import ImageWriter
@@ -14,6 +16,8 @@ __all__ = [
     "FinalValidation",
     "ImageWriter",
     "LastCheckpoint",
+    "LatentProjector",
+    "LinearReference",
     "Progress",
     "ReconstructionGrid",
     "RunRecord",

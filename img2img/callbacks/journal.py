@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from img2img.data.worklist import Job
 from img2img.errors import UserError
-from img2img.imaging.parts import new_part, publish, remove_leftovers
+from img2img.imaging.parts import appearing, remove_leftovers
 
 HIDDEN = ".img2img"
 """Folder of a run's own files in the output folder; image folders are read without hidden ones."""
@@ -38,6 +38,8 @@ class Record:
         source_time: When it was last changed, nanoseconds.
         bytes: Size of the output file.
         time: When it was last changed, nanoseconds.
+        map_bytes: Size of the map of its uncertainty, where there is one.
+        map_time: When that was last changed, nanoseconds.
         seconds: What the network took for it, and its encoder.
         losses: What its format could not hold, in words.
         scores: PSNR in dB and SSIM against the reference, if there is one.
@@ -53,6 +55,8 @@ class Record:
     source_time: int = 0
     bytes: int = 0
     time: int = 0
+    map_bytes: int = 0
+    map_time: int = 0
     seconds: float = 0.0
     losses: list[str] = field(default_factory=list)
     scores: dict[str, float] = field(default_factory=dict)
@@ -67,12 +71,13 @@ class Journal:
     Args:
         folder: The output folder.
         run: What makes the run the same one: model, options, version.
+        maps: A second folder that the run writes into; None for none.
     """
 
-    def __init__(self, folder: Path, run: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, run: dict[str, Any], maps: Path | None = None) -> None:
         self.folder, self.run = folder, run
         self.hidden = folder / HIDDEN
-        self._lock = FileLock(self.hidden / "lock")
+        self._locks = {place: FileLock(place / HIDDEN / "lock") for place in (folder, maps) if place is not None}
         self._found = self._state()
 
     def is_of_this_run(self) -> bool:
@@ -107,15 +112,18 @@ class Journal:
             fresh: Whether to forget what an earlier run noted.
 
         Raises:
-            UserError: If another run writes into the folder, or nothing can be written there.
+            UserError: If another run writes into a folder, or nothing can be written there.
         """
+        place = self.folder
         try:
-            self.hidden.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(timeout=0)
+            for place, lock in self._locks.items():
+                (place / HIDDEN).mkdir(parents=True, exist_ok=True)
+                lock.acquire(timeout=0)
             if self._state() != self._found:  # what is to be done was decided from it
                 self.end()
                 raise UserError(f"another img2img has just written into {self.folder}; run the same command again")
-            remove_leftovers(self.folder)
+            for place in self._locks:
+                remove_leftovers(place)
             if fresh:
                 for old in self.hidden.glob("journal-*.jsonl"):
                     old.unlink()
@@ -123,11 +131,12 @@ class Journal:
                     _write_whole(self.hidden / name, json.dumps(value, indent=1))
             (self.hidden / "ended").unlink(missing_ok=True)  # last: killed before, the run has yet to begin
         except Timeout:
-            raise UserError(f"another img2img is writing into {self.folder}; wait for it, or choose another") from None
+            self.end()
+            raise UserError(f"another img2img is writing into {place}; wait for it, or choose another") from None
         except OSError as error:
             self.end()
             reason = error.strerror or error
-            raise UserError(f"nothing can be written into {self.folder} ({reason}); choose another output") from error
+            raise UserError(f"nothing can be written into {place} ({reason}); choose another output") from error
 
     def _state(self) -> dict[str, tuple[int, int]]:
         files = (*self.hidden.glob("journal-*.jsonl"), *self.hidden.glob("run.json"))
@@ -170,8 +179,9 @@ class Journal:
         return records, begun
 
     def end(self) -> None:
-        """Lets others write into the folder."""
-        self._lock.release()
+        """Lets others write into the folders."""
+        for lock in self._locks.values():
+            lock.release()
 
     def write_report(self, records: Iterable[Record], summary: dict[str, Any]) -> Path:
         """Writes `restore_report.json`: a summary, and what became of each file."""
@@ -190,34 +200,43 @@ def _without_names(run: dict[str, Any]) -> dict[str, Any]:
 
 def _write_whole(path: Path, text: str) -> None:
     """Writes ASCII under a temporary name, then renames: there is never half a file."""
-    part = new_part(path.parent)
-    try:
+    with appearing(path) as part:
         part.write_text(text, encoding="ascii")
-        publish(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def is_done(job: Job, record: Record | None) -> bool:
-    """Returns whether an earlier run restored a file, and neither it nor its output has changed since."""
-    if record is None or not is_as_left(job, record):
+    """Returns whether an earlier run restored a file, and neither it nor what came of it has changed since."""
+    if record is None or record.status == "failed":
         return False
-    try:
-        source = job.source.stat()
-    except OSError:
+    source, output = _state_of(job.source), _state_of(job.destination)
+    if source != (record.source_bytes, record.source_time) or output != (record.bytes, record.time):
         return False
-    return (source.st_size, source.st_mtime_ns) == (record.source_bytes, record.source_time)
+    if job.map is None or record.status == "skipped":
+        return True
+    return _state_of(job.map) == (record.map_bytes, record.map_time)
 
 
-def is_as_left(job: Job, record: Record) -> bool:
-    """Returns whether an output is there as a run has left it: not edited, not replaced."""
-    if record.status == "failed":
-        return False
+def others_files(job: Job, record: Record | None) -> list[Path]:
+    """Returns what stands in the way of a job: files that are not as a run left them, being edited, or of others.
+
+    Args:
+        job: The job.
+        record: What the run noted when it restored the file; None if it did not.
+    """
+    left = [None, None] if record is None else [(record.bytes, record.time), (record.map_bytes, record.map_time)]
+    places = [job.destination, *([] if job.map is None else [job.map])]
+    return [
+        path for path, known in zip(places, left, strict=False) if os.path.exists(path) and _state_of(path) != known
+    ]
+
+
+def _state_of(path: Path) -> tuple[int, int] | None:
+    """Returns a file's size and when it was last changed; None if it cannot be told."""
     try:
-        output = job.destination.stat()
+        status = path.stat()
     except OSError:
-        return False
-    return (output.st_size, output.st_mtime_ns) == (record.bytes, record.time)
+        return None
+    return status.st_size, status.st_mtime_ns
 
 
 def skipped(job: Job) -> Record:

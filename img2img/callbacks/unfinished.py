@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from img2img.callbacks.journal import Record
 from img2img.data.tiles import Tile
-from img2img.imaging.formats import loss
+from img2img.imaging.formats import Header, loss
 from img2img.imaging.tiling import is_blended
 from img2img.imaging.values import Pixels, enlarge, from_float, to_float
 from img2img.imaging.writing import create_rows
@@ -17,10 +18,12 @@ from img2img.tasks.tiled import Mosaic, kept
 
 SCRATCH = 128_000_000
 """Bytes of rows that wait in memory to be encoded; those of larger images wait on disk."""
+MAP_SCRATCH = SCRATCH // 4
+"""The same of a map."""
 
 
 class Unfinished:
-    """A file that is being put together.
+    """A file that is being put together, and the map of its uncertainty if there is to be one.
 
     Args:
         tile: Its first tile.
@@ -45,28 +48,28 @@ class Unfinished:
             channels=pixels.shape[2],
             alpha=tile.alpha is not None,
         )
-        self.mosaic, self.page = Mosaic(tile.tiling, scale), 0
-        self.writer = create_rows(tile.job.destination, self.header, quality=quality, scratch=SCRATCH)
+        self.image = _Rows(tile.job.destination, self.header, tile, scale, quality, SCRATCH)
+        self.map: _Rows | None = None
+        if tile.job.map is not None:
+            gray = replace(self.header, channels=1, alpha=False, dtype=np.dtype(np.uint16), metadata={})
+            try:
+                self.map = _Rows(tile.job.map, gray, tile, scale, quality, MAP_SCRATCH)
+            except BaseException:
+                self.image.writer.abort()
+                raise
 
-    def put(self, tile: Tile, pixels: Pixels, seconds: float) -> bool:
-        """Lays a tile that took so many seconds; returns whether it was the last.
+    def put(self, tile: Tile, pixels: Pixels, sigma: Pixels | None, seconds: float) -> bool:
+        """Lays a tile that took so many seconds, and H×W×1 of the map; returns whether it was the last.
 
         Raises:
             OSError: If the disk refuses.
         """
         self.seconds += seconds
-        if tile.page != self.page:
-            self.mosaic, self.page = Mosaic(tile.tiling, self.scale), tile.page
         if tile.alpha is not None:
             pixels = np.concatenate([pixels, self._alpha(tile)], axis=2)
-        rows = self.mosaic.put(tile.row, tile.column, pixels)
-        if rows is None:
-            return False
-        if self.blended:
-            rows = from_float(rows, self.header.dtype)
-        channels = self.header.channels
-        self.writer.write(rows[..., :channels], rows[..., channels:] if self.header.alpha else None)
-        return tile.page == self.header.pages - 1 and tile.row == len(tile.tiling.rows) - 1
+        if self.map is not None and sigma is not None:
+            self.map.put(tile, sigma)
+        return self.image.put(tile, pixels)
 
     def _alpha(self, tile: Tile) -> Pixels:
         """Returns the opacity of what is kept of a tile, enlarged as the image is."""
@@ -76,7 +79,7 @@ class Unfinished:
         return to_float(alpha) if self.blended else alpha
 
     def finish(self) -> Record:
-        """Gives the file its final name and returns what is to be noted of it.
+        """Gives the files their final names, the map's first, and returns what is to be noted of them.
 
         Raises:
             OSError: If the disk refuses.
@@ -84,9 +87,17 @@ class Unfinished:
         """
         began, now = time.monotonic(), self.job.source.stat()
         if (now.st_size, now.st_mtime_ns) != (self.status.st_size, self.status.st_mtime_ns):
-            self.writer.abort()
             raise ValueError(f"{self.job.source} changed while it was restored; run the same command again")
-        size = self.writer.close()
+        map_bytes = map_time = 0
+        if self.map is not None and self.job.map is not None:
+            map_bytes = self.map.writer.close()
+            map_time = self.job.map.stat().st_mtime_ns
+        try:
+            size = self.image.writer.close()
+        except BaseException:
+            if self.job.map is not None:  # there is no image of which it could be
+                self.job.map.unlink(missing_ok=True)
+            raise
         return Record(
             name=self.job.name,
             source=str(self.job.source),
@@ -97,10 +108,36 @@ class Unfinished:
             source_time=self.status.st_mtime_ns,
             bytes=size,
             time=self.job.destination.stat().st_mtime_ns,
+            map_bytes=map_bytes,
+            map_time=map_time,
             seconds=round(self.seconds + time.monotonic() - began, 3),
             losses=loss(self.header, self.job.destination.suffix),
         )
 
     def abort(self) -> None:
         """Leaves nothing behind."""
-        self.writer.abort()
+        self.image.writer.abort()
+        if self.map is not None:
+            self.map.writer.abort()
+
+
+class _Rows:
+    """One image file under construction: its tiles become rows, page after page."""
+
+    def __init__(self, path: Path, header: Header, tile: Tile, scale: int, quality: int, scratch: int) -> None:
+        self.header, self.scale, self.page = header, scale, 0
+        self.mosaic = Mosaic(tile.tiling, scale)
+        self.writer = create_rows(path, header, quality=quality, scratch=scratch)
+
+    def put(self, tile: Tile, values: Pixels) -> bool:
+        """Lays what is kept of a tile, H×W×C with opacity last if there is any; returns whether it was the last."""
+        if tile.page != self.page:
+            self.mosaic, self.page = Mosaic(tile.tiling, self.scale), tile.page
+        rows = self.mosaic.put(tile.row, tile.column, values)
+        if rows is None:
+            return False
+        if is_blended(tile.tiling):
+            rows = from_float(rows, self.header.dtype)
+        channels = self.header.channels
+        self.writer.write(rows[..., :channels], rows[..., channels:] if self.header.alpha else None)
+        return tile.page == self.header.pages - 1 and tile.row == len(tile.tiling.rows) - 1

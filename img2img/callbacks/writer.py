@@ -122,7 +122,7 @@ class ImageWriter(Callback):
             scale = getattr(pl_module, "scale", 1)
             part = kept(output, tile.tiling, tile.row, tile.column, scale)
             try:
-                self._put((tile, (_pixels(part, tile), scale, seconds)))
+                self._put((tile, (*_planes(part, tile), scale, seconds)))
             except ValueError as error:
                 self._put((tile.job, f"{tile.job.source}: {error}"))
         if self.fatal:
@@ -185,12 +185,12 @@ class ImageWriter(Callback):
         except Exception as error:  # whatever happened to one file, it is named, and the others go on
             self._give_up(job, error)
 
-    def _lay(self, tile: Tile, pixels: Pixels, scale: int, seconds: float) -> None:
+    def _lay(self, tile: Tile, pixels: Pixels, sigma: Pixels | None, scale: int, seconds: float) -> None:
         job = tile.job
         if job.name not in self._files:
             self._files[job.name] = Unfinished(tile, pixels, scale, self.quality)
         file = self._files[job.name]
-        if not file.put(tile, pixels, seconds):
+        if not file.put(tile, pixels, sigma, seconds):
             return
         if self.journal is not None:
             self.journal.note_begun(job.name, self._rank)
@@ -209,7 +209,8 @@ class ImageWriter(Callback):
         if job.name in self._files:
             self._files.pop(job.name).abort()
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            self.fatal = f"the disk of {job.destination.parent} is full"
+            places = " or ".join(str(path.parent) for path in (job.destination, job.map) if path is not None)
+            self.fatal = f"the disk of {places} is full"
             self._stopped.set()
             return
         self._note(failed(job, reason_of(error, job.source)))
@@ -225,15 +226,23 @@ def interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _pixels(part: Tensor, tile: Tile) -> Pixels:
-    """Returns C×H×W of the network as H×W×C of the file's depth; as floats where tiles are still to be blended.
+def _planes(part: Tensor, tile: Tile) -> tuple[Pixels, Pixels | None]:
+    """Returns the image, H×W×C of the file's depth, and the map, H×W×1 of 16 bits, of C×H×W of the network.
+
+    Floats where tiles are still to be blended. The map is the last channel, where one is wanted.
 
     Raises:
         ValueError: If a value is not a number.
     """
     if torch.isnan(part).any():
         raise ValueError("the network's output is not a number (NaN)")
-    dtype = np.dtype(np.float32) if is_blended(tile.tiling) else tile.header.dtype
+    blended = is_blended(tile.tiling)
+    image, sigma = (part, None) if tile.job.map is None else (part[:-1], part[-1:])
+    pixels = _pixels(image, np.dtype(np.float32) if blended else tile.header.dtype)
+    return pixels, None if sigma is None else _pixels(sigma, np.dtype(np.float32 if blended else np.uint16))
+
+
+def _pixels(part: Tensor, dtype: np.dtype[Any]) -> Pixels:
     part = part.float().clamp(0, 1).permute(1, 2, 0)
     if dtype == np.float32:
         return part.cpu().numpy()

@@ -23,6 +23,8 @@ from img2img.callbacks import (
     BestCheckpoint,
     FinalValidation,
     LastCheckpoint,
+    LatentProjector,
+    LinearReference,
     Progress,
     ReconstructionGrid,
     RunRecord,
@@ -37,7 +39,7 @@ from img2img.commands.restoring import Restoring
 from img2img.commands.runs import claim_run
 from img2img.commands.trainer import Trainer, quieten
 from img2img.errors import UserError
-from img2img.tasks import Restoration, Task
+from img2img.tasks import Autoencoder, PairedTask, Restoration, Task
 from img2img.tasks.checkpoint import check_weights
 
 TRAINER_DEFAULTS = {
@@ -154,6 +156,8 @@ class CLI(LightningCLI):
         Raises:
             UserError: If so.
         """
+        if isinstance(self.model, Autoencoder):
+            raise UserError("predict restores images, which is not what an autoencoder is for: img2img encode, edit")
         folder, mask = (getattr(self.datamodule, name, None) for name in ("predict_dir", "predict_mask"))
         if folder is None:
             raise UserError("predict needs --data.predict_dir, the folder of the images to restore")
@@ -199,9 +203,9 @@ class CLI(LightningCLI):
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Any:
         config["callbacks"] = list(config.get("callbacks") or [])
         if self.subcommand == "fit":
-            callbacks += [FinalValidation(), Throughput()]
+            callbacks += [LinearReference(), FinalValidation(), Throughput()]
             if config.get("logger") is not False:
-                callbacks += [RunRecord(self.config_dump), LearningRateMonitor("step")]
+                callbacks += [RunRecord(self.config_dump), LearningRateMonitor("step"), LatentProjector()]
         else:
             callbacks = []
         if config.get("enable_progress_bar") is not False and self.subcommand != "predict":
@@ -213,7 +217,7 @@ class CLI(LightningCLI):
         if self.run_folder is None or not self.trainer.is_global_zero:
             return
         means = {name.removeprefix("val/"): float(value) for name, value in self.trainer.callback_metrics.items()}
-        caption = self.model.headline.caption(means) if isinstance(self.model, Restoration) else ""
+        caption = self.model.headline.caption(means) if isinstance(self.model, PairedTask) else ""
         score = f"val {caption}; " if caption else ""
         folder = self.run_folder
         files = (("checkpoint", "best.ckpt"), ("last", "last.ckpt"), ("grid", "grid.png"))

@@ -28,6 +28,9 @@ class Output:
         self_ensemble: Average over the eight turned and mirrored versions of the image: better, and eight times slower.
         memory: What the program may take, such as 2GB; None for half of what is free, at most 2 GB.
         tile: Side of the tiles in pixels; None to choose by memory.
+        uncertainty: Folder that gets a map for each output, of models that say how sure they are
+            (`UncertainRestoration`): gray, 16 bits, σ · 65535, σ being in units of the pixel range and the mean over
+            channels; the outputs' tree, names and sizes, as PNG, as TIFF where there are several pages.
     """
 
     folder: str = "restored"
@@ -40,6 +43,7 @@ class Output:
     self_ensemble: bool = False
     memory: str | None = None
     tile: int | None = None
+    uncertainty: str | None = None
 
     def check(self) -> None:
         """Refuses what cannot be meant.
@@ -53,8 +57,9 @@ class Output:
             raise UserError("--overwrite and --skip-existing contradict each other; give one of them")
         if self.reference is not None and not Path(self.reference).is_dir():
             raise UserError(f"--reference {self.reference} is no folder")
-        if self.reference is not None and lies_in(Path(self.folder), Path(self.reference)):
-            raise UserError(f"the output {self.folder} lies in --reference {self.reference}; choose another output")
+        for made in (self.folder, self.uncertainty):
+            if None not in (self.reference, made) and lies_in(Path(str(made)), Path(str(self.reference))):
+                raise UserError(f"the output {made} lies in --reference {self.reference}; choose another output")
         parse_size(self.memory)
 
 

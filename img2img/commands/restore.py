@@ -47,6 +47,7 @@ def _parser(command: str) -> argparse.ArgumentParser:
     add("--overwrite", action="store_true", help="replace outputs that are there, whoever made them")
     add("--html", action="store_true", help="also write a page to compare before and after")
     add("--reference", metavar="DIR", help="folder of what the outputs should be: prints PSNR and SSIM")
+    add("--uncertainty", metavar="DIR", help="folder of maps: how sure the model is of each pixel, in 16 bits")
     add("--self-ensemble", action="store_true", help="mean over 8 turned and mirrored versions: better, 8 times slower")
     add("--memory", help="what the program may take, such as 2GB (default: half of what is free, at most 2 GB)")
     add("--tile", type=int, help="side of the tiles in pixels (default: chosen by memory)")
@@ -88,8 +89,8 @@ def restore(
         precision: `auto` or one of Lightning's.
         trust: Further packages whose classes the checkpoint may name.
         dry_run: Only print what would be done.
-        options: format, quality, overwrite, skip_existing, html, reference, self_ensemble, memory and tile, see
-            `img2img.commands.output.Output`.
+        options: format, quality, overwrite, skip_existing, html, reference, self_ensemble, memory, tile and
+            uncertainty, see `img2img.commands.output.Output`.
 
     Raises:
         UserError: If the input does not exist, the output lies in it, outputs are there, or a mask is missing.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import signal
 import sys
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from img2img import __version__
+from img2img.commands.checks import check_maps
+from img2img.commands.digests import mask_files, sha256_of_file, sha256_of_task
 from img2img.commands.output import Output, parse_size
 from img2img.errors import UserError, printable
 
@@ -55,51 +56,60 @@ class Restoring:
     ) -> None:
         from img2img.callbacks.journal import Journal
         from img2img.data.holes import find_holes
-        from img2img.data.worklist import list_jobs
+        from img2img.data.worklist import list_jobs, with_maps
 
         output.check()
         self.task, self.source, self.output = task, source, output
+        self.maps = None if output.uncertainty is None else Path(output.uncertainty)
         self.finder = None if mask is None else find_holes(mask, source)
         self.destination = Path(output.folder)
+        if self.maps is not None:
+            check_maps(task, self.maps, source, self.destination)
         self.jobs = list_jobs(source, self.destination, output.format)
+        if self.maps is not None:
+            self.jobs = with_maps(self.jobs, self.maps, source)
         self.one_file = source.is_file() and self.jobs[0].destination == self.destination
         self.run = {
             "version": __version__,
             "model": model,
-            "sha256": _sha256_of_task(task) if weights is None else _sha256(weights),
+            "sha256": sha256_of_task(task) if weights is None else sha256_of_file(weights),
             "input": str(source.resolve()),
-            "mask": _mask_files(mask),
+            "mask": mask_files(mask),
             "format": output.format,
             "quality": output.quality,
             "self_ensemble": output.self_ensemble,
             "tile": output.tile,
             "precision": str(precision),
+            "uncertainty": None if self.maps is None else str(self.maps.resolve()),
         }
-        self.journal: Journal | None = None if self.one_file else Journal(self.destination, self.run)
+        self.journal: Journal | None = None if self.one_file else Journal(self.destination, self.run, self.maps)
         self.earlier: dict[str, Record] = {}
         self.fresh = True
         self._decide()
 
     def _decide(self) -> None:
         """Finds out what is done already, and refuses to touch what others have made."""
-        from img2img.callbacks.journal import is_as_left, is_done, skipped
+        from img2img.callbacks.journal import is_done, others_files, skipped
 
-        ours: set[str] = set()  # what the run may write again: what it made, and nobody has touched since
+        made: dict[str, Record] = {}
+        begun: set[str] = set()
         again = self.output.overwrite and self.journal is not None and self.journal.has_ended()
         if self.journal is not None and self.journal.is_of_this_run() and not again:
             self.fresh = False
-            records, ours = self.journal.records()
+            records, begun = self.journal.records()
             made = {name: record for name, record in records.items() if record.status == "restored"}
-            ours |= {job.name for job in self.jobs if job.name in made and is_as_left(job, made[job.name])}
             self.earlier = {job.name: records[job.name] for job in self.jobs if is_done(job, records.get(job.name))}
-        known = ours | set(self.earlier)
-        others = [job for job in self.jobs if not job.problem and job.name not in known]
-        foreign = [job for job in others if os.path.exists(job.destination)]
-        if foreign and self.output.skip_existing:
-            self.earlier |= {job.name: skipped(job) for job in foreign}
-        elif foreign and not self.output.overwrite:
+        waiting = [
+            job for job in self.jobs if not job.problem and job.name not in begun and job.name not in self.earlier
+        ]
+        foreign = {job.name: files for job in waiting if (files := others_files(job, made.get(job.name)))}
+        if self.output.skip_existing:
+            there = [job for job in waiting if job.name in foreign and os.path.exists(job.destination)]
+            self.earlier |= {job.name: skipped(job) for job in there}
+            foreign = {name: files for name, files in foreign.items() if name not in self.earlier}
+        if foreign and not self.output.overwrite:
             raise UserError(
-                f"{foreign[0].destination} exists"
+                f"{next(iter(foreign.values()))[0]} exists"
                 + (f", and {len(foreign) - 1} more of the outputs" if len(foreign) > 1 else "")
                 + ": give --skip-existing to leave what is there, --overwrite to replace it, or another output"
             )
@@ -136,7 +146,7 @@ class Restoring:
                 raise SystemExit(130) from None
             raise
         finally:
-            self.task.ensemble = 0  # it may be the caller's
+            self.task.ensemble, self.task.uncertainty = 0, False  # it may be the caller's
             if self.journal is not None:
                 self.journal.end()
 
@@ -147,6 +157,7 @@ class Restoring:
 
         self.plan = self.planner(trainer.strategy.root_device)
         self.task.ensemble = self.plan.cut.stride if self.output.self_ensemble else 0
+        self.task.uncertainty = self.maps is not None
         groups = in_groups(self.jobs, self.plan.most_pixels)
         return ImageFolder(groups, self.plan.of_header, self.finder, self.earlier)
 
@@ -246,32 +257,6 @@ def _in_words(planner: Planner, header: Header) -> str:
     size = f"{header.width}×{header.height}"
     count = len(tiling.rows) * len(tiling.columns)
     return f"{size}, " + ("whole" if count == 1 else f"{count} tiles of up to {tiling.width}×{tiling.height}")
-
-
-def _mask_files(mask: str | None) -> str | None:
-    """Returns what tells masks apart: a word, or their place and a digest of their names, sizes and times."""
-    if mask is None or not Path(mask).expanduser().exists():
-        return mask
-    place = Path(mask).expanduser().resolve()
-    files = sorted(path for path in place.rglob("*") if path.is_file()) if place.is_dir() else [place]
-    listing = "".join(f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}\n" for path in files)
-    return f"{place} {hashlib.sha256(os.fsencode(listing)).hexdigest()}"
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sha256_of_task(task: Restorer) -> str:
-    """Returns what tells a task from another whose weights are no file either."""
-    import torch
-
-    digest = hashlib.sha256(repr(task.recipe).encode())
-    for name, value in task.state_dict().items():
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 @contextmanager

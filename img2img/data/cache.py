@@ -44,6 +44,19 @@ class Finish(Protocol):
         """Returns what to store for an image, H×W×C, of its decoded pixels."""
 
 
+class _Chained:
+    """One finish after another."""
+
+    def __init__(self, first: Finish, then: Finish) -> None:
+        self.first, self.then = first, then
+
+    def key(self, path: Path) -> str:
+        return f"{self.first.key(path)}|{self.then.key(path)}"
+
+    def __call__(self, path: Path, pixels: NDArray[Any]) -> NDArray[Any]:
+        return self.then(path, self.first(path, pixels))
+
+
 class DecodedCache:
     """Decoded images as `.npy` files, keyed by the source's path, size and modification time.
 
@@ -64,9 +77,9 @@ class DecodedCache:
         self.finish: Finish | None = None
 
     def finished_by(self, finish: Finish) -> DecodedCache:
-        """Returns a cache in the same folder and limit whose images are finished so before they are stored."""
+        """Returns a cache in the same folder and limit whose images are finished so, last, before they are stored."""
         other = copy.copy(self)
-        other.finish = finish
+        other.finish = finish if self.finish is None else _Chained(self.finish, finish)
         return other
 
     def prepare(self, paths: Sequence[Path], keep: Collection[str] = ()) -> None:

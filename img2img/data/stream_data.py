@@ -56,6 +56,7 @@ class PairedData(LightningDataModule, ABC):
     """
 
     _advice = ""  # what else could be done where a split lacks images
+    evaluation_batch_size = 1  # whole images differ in size
 
     def __init__(
         self,
@@ -191,7 +192,8 @@ class PairedData(LightningDataModule, ABC):
         pairs = self._evaluation_pairs(self._sources[split], crop_size)
         trainer = self._require_trainer()
         sampler = EvaluationSampler(len(pairs), trainer.global_rank, trainer.world_size)
-        return DataLoader(pairs, batch_size=1, sampler=sampler, collate_fn=collate, num_workers=self._workers())
+        size, workers = self.evaluation_batch_size, self._workers()
+        return DataLoader(pairs, batch_size=size, sampler=sampler, collate_fn=collate, num_workers=workers)
 
     def _workers(self) -> int:
         if self.num_workers is not None:
@@ -223,10 +225,15 @@ class PairedData(LightningDataModule, ABC):
         elif trainer.max_steps > 0:
             return trainer.max_steps * trainer.accumulate_grad_batches
         else:
-            cache, paths = self._files("train", self._sources["train"])[0]
-            opened = (cache.open(path) for path in paths)
-            samples = -(-sum(image.shape[0] * image.shape[1] for image in opened) // self.crop_size**2)
+            samples = self._samples_in_epoch()
         return max(1, -(-samples // (self.batch_size * trainer.world_size)))
+
+    def _samples_in_epoch(self) -> int:
+        """Returns how many samples cover the training images once."""
+        cache, paths = self._files("train", self._sources["train"])[0]
+        opened = (cache.open(path) for path in paths)
+        pixels: int = sum(image.shape[0] * image.shape[1] for image in opened)
+        return -(-pixels // self.crop_size**2)
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the position in the stream, for the checkpoint."""

@@ -29,6 +29,7 @@ class Job:
         name: The destination's path relative to the output folder, with forward slashes.
         header: What is known of the image before it is decoded; None where it cannot be read.
         problem: Why it will not be restored; empty if nothing is known against it.
+        map: Where the map of its uncertainty goes; None where none is wanted.
     """
 
     source: Path
@@ -36,6 +37,7 @@ class Job:
     name: str
     header: Header | None = None
     problem: str = ""
+    map: Path | None = None
 
     @property
     def pixels(self) -> int:
@@ -168,6 +170,31 @@ def _spare_inputs(jobs: Sequence[Job], source: Path) -> list[Job]:
         problem = f"{job.source}: not restored, for {job.destination} {reason}; choose another output folder"
         spared.append(replace(job, problem=problem, header=None) if reason else job)
     return spared
+
+
+def with_maps(jobs: Sequence[Job], folder: Path, source: Path) -> list[Job]:
+    """Decides where the maps of uncertainty go: by the outputs' tree and names, as PNG; as TIFF where there are pages.
+
+    Args:
+        jobs: The jobs.
+        folder: Of the maps.
+        source: What is restored.
+
+    Raises:
+        UserError: If a map would be written onto an image that is restored, or among them.
+    """
+    inputs = {identity for job in jobs if (identity := _identity(job.source))}
+    places: dict[str, Path] = {}
+    for format, several in (("png", False), ("tiff", True)):  # only TIFF holds more than one page
+        names = [job.name for job in jobs if (job.header is not None and job.header.pages > 1) == several]
+        new = name_outputs(names, format, _folds_case(folder))
+        places |= {name: folder / place for name, place in zip(names, new, strict=True)}
+    among = {place.parent for place in places.values()} if source.is_dir() else set()
+    wrong = [place for place in places.values() if _identity(place) in inputs]
+    wrong += [parent for parent in sorted(among) if lies_in(parent, source)]
+    if wrong:
+        raise UserError(f"--uncertainty {folder}: {wrong[0]} belongs to the input; choose another folder")
+    return [replace(job, map=places[job.name]) for job in jobs]
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _NAME = re.compile(r"\.[0-9a-f]{32}\.part")
@@ -29,6 +31,24 @@ def publish(part: Path, target: Path) -> int:
         size = os.fstat(file.fileno()).st_size
     os.replace(part, target)
     return size
+
+
+@contextmanager
+def appearing(target: Path) -> Iterator[Path]:
+    """Yield a file to write, which gets its final name when the block ends, and is removed when the block fails.
+
+    Folders on the way to it are made.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = new_part(target.parent)
+    try:
+        yield part
+        publish(part, target)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def find_leftovers(folder: Path) -> list[Path]:

@@ -51,10 +51,11 @@ class RestorationUNet(nn.Module):
         blocks: Residual blocks of each encoder and decoder level, and of the middle.
         shuffle: Side of the pixel-unshuffle at the front.
         bias: Whether the convolutions have biases.
-        residual: Whether the network predicts the difference to its input (needs `out_channels == in_channels`).
+        residual: Whether the network predicts the difference to its input. Of more channels out than in the first are
+            the image, to which the input is added; what the others mean is the task's affair.
 
     Raises:
-        ValueError: If `channels` is empty, or `residual` is asked for with other channels out than in.
+        ValueError: If `channels` is empty, or `residual` is asked for with fewer channels out than in.
     """
 
     def __init__(
@@ -71,9 +72,10 @@ class RestorationUNet(nn.Module):
         out_channels = in_channels if out_channels is None else out_channels
         if not channels:
             raise ValueError("channels must name the width of at least one level, such as [48, 96, 192]")
-        if residual and in_channels != out_channels:
+        if residual and out_channels < in_channels:
             raise ValueError(
-                f"residual: true needs as many channels out as in, but {in_channels} go in and {out_channels} out"
+                f"residual: true needs at least as many channels out as in, but {in_channels} go in and "
+                f"{out_channels} out"
             )
         self.in_channels, self.shuffle, self.residual, self.blocks = in_channels, shuffle, residual, blocks
         self.stride = shuffle * 2 ** (len(channels) - 1)
@@ -140,4 +142,7 @@ class RestorationUNet(nn.Module):
             for block in decoder.children():
                 y = block(y)
         y = F.pixel_shuffle(self.tail(y), self.shuffle)[..., :height, :width]
-        return torch.add(x, y) if self.residual else y
+        if not self.residual:
+            return y
+        image, more = torch.add(x, y[:, : self.in_channels]), y[:, self.in_channels :]
+        return torch.cat([image, more], 1) if more.shape[1] else image

@@ -1,15 +1,28 @@
 """LightningModules that know how wrong an output is, the losses they ask, and the recipe that rebuilds them."""
 
+from img2img.tasks.autoencoding import Autoencoder, ReconstructionError
 from img2img.tasks.base import Task
 from img2img.tasks.colorization import Colorization
 from img2img.tasks.inpainting import Inpainting
+from img2img.tasks.likelihoods import (
+    Bernoulli,
+    DiscretizedLogistic,
+    Laplace,
+    Likelihood,
+    PixelGaussian,
+    SharedGaussian,
+)
 from img2img.tasks.losses import Charbonnier, ChromaClasses, ChromaLoss
 from img2img.tasks.metrics import PSNR, SSIM, ChromaPSNR, Colorfulness, DeltaE2000, HolePSNR
+from img2img.tasks.paired import PairedTask
 from img2img.tasks.restoration import Restoration
+from img2img.tasks.uncertain import UncertainRestoration
 
 __all__ = [
     "PSNR",
     "SSIM",
+    "Autoencoder",
+    "Bernoulli",
     "Charbonnier",
     "ChromaClasses",
     "ChromaLoss",
@@ -17,8 +30,16 @@ __all__ = [
     "Colorfulness",
     "Colorization",
     "DeltaE2000",
+    "DiscretizedLogistic",
     "HolePSNR",
     "Inpainting",
+    "Laplace",
+    "Likelihood",
+    "PairedTask",
+    "PixelGaussian",
+    "ReconstructionError",
     "Restoration",
+    "SharedGaussian",
     "Task",
+    "UncertainRestoration",
 ]

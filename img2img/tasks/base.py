@@ -16,6 +16,10 @@ from img2img.errors import UserError
 from img2img.tasks.checkpoint import CHECKPOINT_FORMAT, CHECKPOINT_KEY, copy_weights
 from img2img.tasks.schedule import warmup_cosine
 
+Batch = dict[str, Any]
+"""What the data module gives: input, target, mask (N×C×H×W), n, path; see `img2img.data.pairs`. To restore: input and
+perhaps mask; see `img2img.data.tiles`."""
+
 
 class Task(LightningModule):
     """A network with what it takes to train it: AdamW, warm-up and cosine decay, channels-last memory.

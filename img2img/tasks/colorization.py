@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from img2img.errors import UserError
 from img2img.networks import RestorationUNet
+from img2img.tasks.base import Batch
 from img2img.tasks.colour import chroma, compose, luma
 from img2img.tasks.losses import ChromaLoss
 from img2img.tasks.metrics import ChromaPSNR, Colorfulness, DeltaE2000, Metric
 from img2img.tasks.restoration import Restoration
-from img2img.tasks.restorer import Batch
 
 
 class Colorization(Restoration):

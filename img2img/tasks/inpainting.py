@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from img2img.errors import UserError
 from img2img.networks import InpaintingUNet
+from img2img.tasks.base import Batch
 from img2img.tasks.metrics import HolePSNR, Metric
 from img2img.tasks.restoration import Restoration
-from img2img.tasks.restorer import Batch
 
 
 class Inpainting(Restoration):

@@ -75,6 +75,7 @@ def load(model: str | Path, trust: Collection[str] = ()) -> Task:
         raise CheckpointError(f"{path}: {error}") from error
     check_fit(checkpoint["state_dict"], task, path)
     task.load_state_dict(checkpoint["state_dict"])
+    task.on_load_checkpoint(checkpoint)  # what a task keeps beside its weights
     return task.eval()
 
 

@@ -2,44 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any
 
-import torch
-from lightning.pytorch.utilities import rank_zero_warn
-from torch import Tensor, nn
+from torch import nn
 
-from img2img.errors import UserError
 from img2img.networks import RestorationUNet
-from img2img.tasks.colour import luma
-from img2img.tasks.gather import gather
 from img2img.tasks.losses import Charbonnier
-from img2img.tasks.metrics import PSNR, SSIM, Images, Metric, as_8_bit
-from img2img.tasks.restorer import Batch, Restorer
+from img2img.tasks.metrics import Metric
+from img2img.tasks.paired import PairedTask
+from img2img.tasks.restorer import Restorer
 
 
-@dataclass(frozen=True)
-class Score:
-    """How one image came out; the unit that is gathered over ranks and averaged."""
-
-    n: int
-    corruption: str
-    values: dict[str, float]
-
-
-class Evaluated(TypedDict):
-    """What validation and test give to callbacks: the output, N×C×H×W in [0, 1], and a caption for each image."""
-
-    output: Tensor
-    captions: list[str]
-
-
-class Restoration(Restorer):
-    """Trains a network to undo the corruption of its input, and measures it by the protocol of the papers.
-
-    Outputs (and, for comparison, inputs) are clamped to [0, 1] and rounded to 8 bits; metrics are taken per image, then
-    averaged. Logged are `val/psnr/<corruption>` for each corruption of `data.evaluation`, `val/psnr`, their mean,
-    `val/psnr_input`, the same of the unrestored input, `val/ssim`, `val/loss`, and what `metrics` adds; `test/…` alike.
+class Restoration(PairedTask, Restorer):
+    """Trains a network to undo the corruption of its input; see `PairedTask` for what is measured.
 
     Args:
         network: Any module that maps N×C×H×W to the same shape; None for `RestorationUNet()`.
@@ -58,123 +33,10 @@ class Restoration(Restorer):
         hole_loss: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(RestorationUNet() if network is None else network, **kwargs)
-        self.loss = Charbonnier() if loss is None else loss
-        self.metrics = nn.ModuleList([*(metrics or []), PSNR(), SSIM()])
-        self.hole_loss = hole_loss
-        self._scores: list[Score] = []
-
-    @property
-    def headline(self) -> Metric:
-        """The metric of captions, progress bar and last line."""
-        first = self.metrics[0]
-        assert isinstance(first, Metric)
-        return first
-
-    # What a task may do in another way ---------------------------------------------------------------------------
-
-    def predict(self, batch: Batch) -> Tensor:
-        """Returns what the network makes of a batch, as the loss wants it."""
-        raw: Tensor = self.network(batch["input"])
-        return raw
-
-    def channels_given(self, batch: Batch) -> int:
-        """Returns how many channels `predict` gives the network."""
-        channels: int = batch["input"].shape[1]
-        return channels
-
-    def loss_of(self, raw: Tensor, batch: Batch) -> Tensor:
-        """Returns the scalar loss of what `predict` gave."""
-        return self.compare(raw, batch["target"], batch["mask"]) if self.hole_loss else self.loss(raw, batch["target"])
-
-    def finish(self, raw: Tensor, batch: Batch) -> Tensor:
-        """Returns the image that `predict`'s result stands for, N×C×H×W in [0, 1]."""
-        return raw.float().clamp(0, 1)
-
-    def compare(self, raw: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-        """Returns the loss over the hole, over everything where nothing is missing (a mean over no pixel is NaN)."""
-        hole = mask.bool().expand_as(target)
-        loss: Tensor = self.loss(raw[hole], target[hole]) if hole.any() else self.loss(raw, target)
-        return loss
-
-    # Training and measuring --------------------------------------------------------------------------------------
-
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Returns the loss of a batch."""
-        if batch_idx == 0:
-            self._check(batch)
-        loss = self.loss_of(self.predict(batch), batch)
-        self.log("train/loss", loss, prog_bar=True)
-        return loss
-
-    def _check(self, batch: Batch) -> None:
-        """Says in time what would end in a shape error, or train on nothing.
-
-        Raises:
-            UserError: If network and data differ in channels.
-        """
-        given, wanted = self.channels_given(batch), self.network_channels
-        if wanted is not None and wanted != given:
-            raise UserError(
-                f"the network takes {wanted} channel(s) and {type(self).__name__} gives it {given}: "
-                "set network.init_args.in_channels, or data.channels"
-            )
-        if self.hole_loss and not batch["mask"].any():
-            rank_zero_warn("nothing is masked in the first batch: does the corruption make holes (fill_mask: 1)?")
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> Evaluated:
-        """Scores a batch and returns its output for the callbacks that show it."""
-        return self._evaluate(batch)
-
-    def test_step(self, batch: Batch, batch_idx: int) -> Evaluated:
-        """Scores a batch and returns its output."""
-        return self._evaluate(batch)
-
-    def on_validation_epoch_end(self) -> None:
-        """Logs the means over all ranks' images."""
-        self._log_scores("val")
-
-    def on_test_epoch_end(self) -> None:
-        """Logs the means over all ranks' images."""
-        self._log_scores("test")
-
-    # Scores ------------------------------------------------------------------------------------------------------
-
-    def _evaluate(self, batch: Batch) -> Evaluated:
-        raw = self.predict(batch)
-        output = self.finish(raw, batch)
-        captions = []
-        with torch.autocast(output.device.type, enabled=False):  # SSIM in bfloat16 would be noise
-            for i in range(len(output)):
-                item = {key: batch[key][i : i + 1].float() for key in ("input", "target", "mask")}
-                values = self._measure(item, output[i : i + 1])
-                values["loss"] = float(self.loss_of(raw[i : i + 1].float(), item))
-                captions.append(self.headline.caption(values))
-                if batch["counted"][i]:
-                    self._scores.append(Score(int(batch["n"][i]), batch["corruption"][i], values))
-        return {"output": output, "captions": captions}
-
-    def _measure(self, item: Batch, output: Tensor) -> dict[str, float]:
-        seen, channels = as_8_bit(item["input"]), item["target"].shape[1]
-        seen = luma(seen) if seen.shape[1] > channels else seen.expand_as(item["target"])
-        images = Images(seen, as_8_bit(output.float()), item["target"], item["mask"])
-        return {name: value for metric in self.metrics for name, value in metric(images).items()}
-
-    def _log_scores(self, stage: str) -> None:
-        # Sorted, so that the sums do not depend on how many ranks shared the images.
-        scores = sorted(gather(self._scores), key=lambda score: score.n)
-        self._scores.clear()
-        by_corruption: dict[str, list[Score]] = {}
-        for score in scores:
-            by_corruption.setdefault(score.corruption, []).append(score)
-        for name in dict.fromkeys(name for score in scores for name in score.values):
-            means = {}
-            for corruption, group in by_corruption.items():
-                values = [score.values[name] for score in group if name in score.values]
-                if values:
-                    means[corruption] = sum(values) / len(values)
-            if len(means) > 1 and name != "loss":
-                for corruption, mean in means.items():
-                    self.log(f"{stage}/{name}/{corruption}", mean, sync_dist=True)
-            overall = sum(means.values()) / len(means)
-            self.log(f"{stage}/{name}", overall, prog_bar=name == self.headline.name, sync_dist=True)
+        super().__init__(
+            RestorationUNet() if network is None else network,
+            Charbonnier() if loss is None else loss,
+            metrics,
+            hole_loss,
+            **kwargs,
+        )

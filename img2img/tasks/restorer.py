@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
-from typing import Any, ClassVar, overload
+from typing import ClassVar, overload
 
 import numpy as np
 import torch
@@ -13,13 +14,9 @@ from torch import Tensor
 from img2img.errors import UserError
 from img2img.imaging.values import Pixels, from_float, to_float
 from img2img.networks import Reach, bytes_per_pixel, reach_of
-from img2img.tasks.base import Task
+from img2img.tasks.base import Batch, Task
 from img2img.tasks.colour import luma
 from img2img.tasks.tiled import Planner, restore_in_tiles
-
-Batch = dict[str, Any]
-"""What the data module gives: input, target, mask (N×C×H×W), n, path; see `img2img.data.pairs`. To restore: input and
-perhaps mask; see `img2img.data.tiles`."""
 
 
 class Restorer(Task):
@@ -27,6 +24,10 @@ class Restorer(Task):
 
     needs_mask: ClassVar[bool] = False
     """Whether `restore` has to be told what is missing."""
+    estimates_sigma: ClassVar[bool] = False
+    """Whether it knows how sure it is, and heeds `uncertainty`."""
+    uncertainty: bool = False
+    """Whether `restore_tile` is to give one channel more: σ of the error, in units of the pixel range."""
     ensemble: int = 0
     """The network's stride, where `restore` is to average over eight symmetries; 0 where not."""
 
@@ -104,7 +105,8 @@ class Restorer(Task):
             mask: N×1×H×W, 1 where the image is missing; for tasks with `needs_mask`.
 
         Returns:
-            As many channels of (scale·H)×(scale·W), in [0, 1]; three if the network makes colour of gray.
+            As many channels of (scale·H)×(scale·W), in [0, 1]; three if the network makes colour of gray; σ as one
+            more where `uncertainty` is set.
         """
         if not self.ensemble:
             return self.restore_once(image, mask)
@@ -133,19 +135,31 @@ class Restorer(Task):
         Returns:
             As `restore_tile`.
         """
+        return self.adapt(self, image, mask)
+
+    def adapt(self, restore: Callable[..., Tensor], image: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Lets gray or RGB images go through what takes one of both only, see `restore_once`.
+
+        Args:
+            restore: Takes images with the network's number of channels, and the masks if there are any. For N images it
+                gives N, or 2·N: whatever else there is to say of each value, in the same order.
+            image: As in `restore_tile`.
+            mask: As in `restore_tile`.
+
+        Returns:
+            As many as `restore` gives, with the image's channels; with three if it makes colour of gray.
+        """
         channels, wanted = image.shape[1], self.in_channels
         masks = () if mask is None else (mask,)
         if channels == wanted:
-            restored: Tensor = self(image, *masks)
-            return restored
+            return restore(image, *masks)
         if channels == 1:
-            coloured: Tensor = self(image.expand(-1, wanted, -1, -1), *masks)
+            coloured = restore(image.expand(-1, wanted, -1, -1), *masks)
             return luma(coloured) if coloured.shape[1] == 3 else coloured
-        restored = self(image.flatten(0, 1)[:, None], *(each.repeat_interleave(channels, 0) for each in masks))
+        restored = restore(image.flatten(0, 1)[:, None], *(each.repeat_interleave(channels, 0) for each in masks))
         if restored.shape[1] == 3:  # it makes colour of gray
-            recoloured: Tensor = self(luma(image), *masks)
-            return recoloured
-        return restored.view(len(image), channels, *restored.shape[-2:])
+            return restore(luma(image), *masks)
+        return restored.view(-1, channels, *restored.shape[-2:])
 
 
 def _batch_of(array: Pixels) -> Tensor:

@@ -1,0 +1,97 @@
+"""Images of a folder, scaled to one size, with the names of the folders that they lie in as labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader, Dataset
+
+from img2img.data.scaling import scale_to
+from img2img.data.stream import EvaluationSampler
+from img2img.errors import UserError
+from img2img.imaging.files import UnreadableImage, find_images, read_image, to_channels, to_float
+
+
+class LabelledImages(LightningDataModule):
+    """The data of the commands that look at images through a trained autoencoder; shared among the processes.
+
+    A batch has `image` (N×C×H×W in [0, 1], the model's size), `n` (numbers in the order of the names), `path`, `label`
+    (the folder, relative to the root; empty at its top), `size` (N×2, height and width of the file), `counted` (False
+    for what only fills up a process's share) and `problem` (why a file cannot be read: its image is black then; else
+    empty).
+
+    Args:
+        source: Folder, searched recursively, or one image.
+        image_size: Height and width to scale to.
+        channels: 3 or 1.
+        batch_size: Images that go through the network together.
+        num_workers: Processes that read; None for four where the network runs on another device, and none on CPUs.
+
+    Raises:
+        UserError: If there are no images.
+    """
+
+    def __init__(
+        self,
+        source: Path,
+        image_size: Sequence[int],
+        channels: int,
+        batch_size: int = 32,
+        num_workers: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.root = source if source.is_dir() else source.parent
+        self.paths = find_images(source) if source.is_dir() else [source]
+        if not self.paths:
+            raise UserError(f"no images (JPEG, PNG, WebP, TIFF, AVIF, HEIC, BMP, PPM) under {source}")
+        if not self.paths[0].exists():
+            raise FileNotFoundError(f"{source} does not exist")
+        self.image_size, self.channels = (int(image_size[0]), int(image_size[1])), channels
+        self.batch_size, self.num_workers = batch_size, num_workers
+
+    def predict_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """Returns the loader of this process's share."""
+        if self.trainer is None:
+            raise RuntimeError("LabelledImages makes its loader for a Trainer; call trainer.predict(…, datamodule=…)")
+        sampler = EvaluationSampler(len(self.paths), self.trainer.global_rank, self.trainer.world_size)
+        on_cpu = self.trainer.strategy.root_device.type == "cpu"
+        workers = (0 if on_cpu else 4) if self.num_workers is None else self.num_workers
+        return DataLoader(
+            _Images(self), batch_size=self.batch_size, sampler=sampler, num_workers=workers, collate_fn=_collate
+        )
+
+
+class _Images(Dataset[dict[str, Any]]):
+    def __init__(self, images: LabelledImages) -> None:
+        self.root, self.paths = images.root, images.paths
+        self.size, self.channels = images.image_size, images.channels
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, item: tuple[int, bool]) -> dict[str, Any]:
+        n, counted = item
+        path = self.paths[n]
+        folder = path.relative_to(self.root).parent.as_posix()
+        found = {"n": n, "counted": counted, "path": str(path), "label": "" if folder == "." else folder}
+        try:
+            pixels = to_channels(read_image(path).pixels, self.channels)
+        except UnreadableImage as error:
+            image, size, problem = torch.zeros(self.channels, *self.size), (0, 0), str(error)
+        else:
+            size, problem = pixels.shape[:2], ""
+            scaled = to_float(scale_to(pixels, self.size))
+            image = torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))
+        return found | {"image": image, "size": torch.tensor(size), "problem": problem}
+
+
+def _collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    batch: dict[str, Any] = {key: [item[key] for item in items] for key in items[0]}
+    batch["image"], batch["size"] = torch.stack(batch["image"]), torch.stack(batch["size"])
+    batch["n"], batch["counted"] = torch.tensor(batch["n"]), torch.tensor(batch["counted"])
+    return batch

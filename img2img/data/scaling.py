@@ -1,0 +1,41 @@
+"""Whole images at one size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Scaled:
+    """Scales images to one size, for the decoded-image cache to store: its `Finish`.
+
+    Args:
+        size: Height and width, in pixels. The proportions are not kept: a whole image goes in, whatever its shape.
+    """
+
+    def __init__(self, size: Sequence[int]) -> None:
+        self.size = (int(size[0]), int(size[1]))
+
+    def key(self, path: Path) -> str:
+        """Returns what the result depends on."""
+        return f"scaled to {self.size[0]}x{self.size[1]}, cv2 {cv2.__version__}"
+
+    def __call__(self, path: Path, pixels: NDArray[Any]) -> NDArray[Any]:
+        """Returns H×W×C of any size at this one, of the same dtype."""
+        return scale_to(pixels, self.size)
+
+
+def scale_to(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    """Scales H×W×C to (height, width): the mean over the area of each new pixel where it shrinks, else bilinear."""
+    if pixels.shape[:2] == size:
+        return pixels
+    shrinks = pixels.shape[0] >= size[0] and pixels.shape[1] >= size[1]
+    scaled = cv2.resize(
+        np.ascontiguousarray(pixels), (size[1], size[0]), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    )
+    return scaled if scaled.ndim == 3 else scaled[..., None]

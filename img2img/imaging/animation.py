@@ -1,0 +1,41 @@
+"""Pictures that move."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from img2img.imaging.parts import new_part, publish
+
+STEP, END = 120, 600
+"""How long a frame stands, and how long the first and the last, milliseconds."""
+
+
+def write_gif(path: Path, frames: Sequence[NDArray[np.uint8]]) -> None:
+    """Writes frames as a GIF that runs there and back for ever; it appears complete or not at all.
+
+    Args:
+        path: The target; an existing file is replaced. Missing parents are made.
+        frames: H×W×3 each, of one size. Gray ones keep their values, of others 256 colours are kept.
+
+    Raises:
+        OSError: If the disk refuses.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pictures = [Image.fromarray(_without_colour(frame)) for frame in (*frames, *frames[-2:0:-1])]
+    durations = [END if i in (0, len(frames) - 1) else STEP for i in range(len(pictures))]
+    part = new_part(path.parent)
+    try:
+        pictures[0].save(part, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0)
+        publish(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _without_colour(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    gray = (frame == frame[..., :1]).all()
+    return np.ascontiguousarray(frame[..., 0]) if gray else frame

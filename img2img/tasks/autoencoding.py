@@ -1,0 +1,192 @@
+"""Autoencoding: an image becomes a few numbers, and is drawn anew from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from img2img.errors import UserError
+from img2img.networks import ConvAutoencoder, LatentNetwork
+from img2img.tasks.base import Batch
+from img2img.tasks.checkpoint import CHECKPOINT_KEY
+from img2img.tasks.metrics import Images, Metric
+from img2img.tasks.paired import PairedTask
+from img2img.tasks.principal import PrincipalComponents
+
+QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+"""Of each latent over the training images."""
+MOST_CODES = 10_000
+"""Latents of so many training images are kept, evenly spread."""
+
+
+@dataclass
+class Statistics:
+    """What is known of a model's training images, kept in its checkpoints; None where nothing was measured yet.
+
+    Attributes:
+        pca: Principal components of the training images, as many as the model has latents: the reference beside it.
+        axes: For a linear autoencoder, the exact principal axes of what it has learnt.
+        latents: Of the latents over the training images: `mean` (k), `covariance` (k×k), `quantiles` (one row for
+            each of `QUANTILES`, k columns), `codes` (n×k, at most `MOST_CODES` of them).
+        scores: Of each score over held-out normal images: `threshold` and `quantile`; see `img2img score`.
+    """
+
+    pca: PrincipalComponents | None = None
+    axes: PrincipalComponents | None = None
+    latents: dict[str, Tensor] = field(default_factory=dict)
+    scores: dict[str, Any] = field(default_factory=dict)
+
+    def plain(self) -> dict[str, Any]:
+        """Returns it as tensors and plain data, for a checkpoint."""
+        fitted = {name: fit.plain() for name in ("pca", "axes") if (fit := getattr(self, name)) is not None}
+        return fitted | {"latents": self.latents, "scores": self.scores}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Statistics:
+        """Returns what `plain` was made of."""
+        fitted = {name: PrincipalComponents(**plain[name]) for name in ("pca", "axes") if name in plain}
+        return cls(**fitted, latents=dict(plain["latents"]), scores=dict(plain["scores"]))
+
+
+class ReconstructionError(Metric):
+    """Mean squared error per value of what is drawn anew, `mse`; of PCA with as many numbers, `mse_pca`."""
+
+    name = "mse"
+
+    def forward(self, images: Images) -> dict[str, float]:
+        """Returns the first; the second comes from the task, which has the components."""
+        return {"mse": float(((images.output - images.target) ** 2).mean())}
+
+    def caption(self, values: Mapping[str, float]) -> str:
+        """Puts both into words."""
+        after, linear = values.get("mse"), values.get("mse_pca")
+        if after is None:
+            return ""
+        return f"error {after:.5f}" + ("" if linear is None else f", PCA {linear:.5f}")
+
+
+class Autoencoder(PairedTask):
+    """Trains an encoder and a decoder around a vector, on images as they are or (denoising) corrupted ones.
+
+    Beside what `PairedTask` logs, `val/mse` is the squared error per value and `val/mse_pca` that of principal
+    components of the training images, as many as there are latents, on the same inputs.
+
+    Args:
+        network: The encoder and decoder; None for `ConvAutoencoder()`.
+        loss: Any module that maps (output, target) to a scalar; None for the squared error.
+        metrics: What is measured beside; None for `ReconstructionError`, which stands in captions.
+        kwargs: What every `Task` takes: lr, betas, weight_decay, warmup_steps, final_lr_share, weights.
+
+    Attributes:
+        statistics: What is known of the training images.
+
+    Raises:
+        UserError: If the network is not built around a vector, or gives other numbers than the task needs.
+    """
+
+    network: LatentNetwork
+    per_latent = 1
+    """Numbers that the encoder must give for each latent."""
+
+    def __init__(
+        self,
+        network: nn.Module | None = None,
+        loss: nn.Module | None = None,
+        metrics: list[Metric] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        network = ConvAutoencoder() if network is None else network
+        if not isinstance(network, LatentNetwork):
+            raise UserError(
+                f"{type(self).__name__} needs a network around a vector, such as ConvAutoencoder, "
+                f"not {type(network).__name__}"
+            )
+        super().__init__(
+            network,
+            nn.MSELoss() if loss is None else loss,
+            [ReconstructionError()] if metrics is None else metrics,
+            **kwargs,
+        )
+        self._check_numbers("per_latent", network.per_latent, self.per_latent)
+        self._check_numbers("per_value", network.per_value, self.per_value)
+        self.statistics = Statistics()
+
+    @property
+    def per_value(self) -> int:
+        """Numbers that the decoder must give for each value of a pixel."""
+        return 1
+
+    def _check_numbers(self, name: str, has: int, needs: int) -> None:
+        if has != needs:
+            raise UserError(f"{type(self).__name__} needs network.init_args.{name}: {needs}, not {has}")
+
+    # Latents and images ------------------------------------------------------------------------------------------
+
+    def encode(self, image: Tensor) -> Tensor:
+        """Returns the latents of N×C×H×W in [0, 1], N×latent_dim: of a variational one the posterior's mean."""
+        return self.posterior(image)[0]
+
+    def posterior(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Returns latents and their log-variance, N×latent_dim each; no variance here, where a code is a point."""
+        self.check_size(image)
+        return self.network.encode(image).float(), None
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Draws images of latents N×latent_dim: N×C×H×W in [0, 1], of a variational one the distribution's mean."""
+        return self.network.decode(latent).float().clamp(0, 1)
+
+    def draw(self, latent: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Returns images as `decode`; where the decoder defines a distribution, a draw from it.
+
+        Raises:
+            UserError: If it defines none, as here.
+        """
+        raise UserError(f"{type(self).__name__} defines no distribution over pixels to draw from: use the mean")
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Draws images anew from their latents; N×C×H×W in [0, 1], of the network's `image_size`."""
+        return self.decode(self.encode(image))
+
+    def check_size(self, image: Tensor) -> None:
+        """Refuses images of another size than the network's.
+
+        Raises:
+            UserError: If they are.
+        """
+        wanted = (self.network.in_channels, *self.network.image_size)
+        if tuple(image.shape[1:]) != wanted:
+            raise UserError(
+                f"the network takes images of {wanted[1:]} (height, width) with {wanted[0]} channel(s), not "
+                f"{tuple(image.shape[2:])} with {image.shape[1]}: set network.init_args.image_size like "
+                "data.image_size, and network.init_args.in_channels like data.channels"
+            )
+
+    def predict(self, batch: Batch) -> Tensor:
+        """Returns what the network draws of a batch's inputs."""
+        self.check_size(batch["input"])
+        return super().predict(batch)
+
+    # Measuring ---------------------------------------------------------------------------------------------------
+
+    def measure(self, item: Batch, raw: Tensor, output: Tensor) -> dict[str, float]:
+        """Adds the error of PCA with as many numbers."""
+        values = super().measure(item, raw, output)
+        if self.statistics.pca is not None:
+            linear = self.statistics.pca.to(output.device).reconstruct(item["input"]).clamp(0, 1)
+            values["mse_pca"] = float(((linear - item["target"]) ** 2).mean())
+        return values
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the statistics beside the recipe."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint[CHECKPOINT_KEY]["statistics"] = self.statistics.plain()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes the statistics back."""
+        plain = (checkpoint.get(CHECKPOINT_KEY) or {}).get("statistics")
+        if plain is not None:
+            self.statistics = Statistics.from_plain(plain)

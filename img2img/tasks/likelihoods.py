@@ -1,0 +1,297 @@
+"""Distributions over images that a decoder's output parametrises: how likely a target is, what a sample looks like.
+
+A decoder gives any real numbers; a likelihood makes parameters of them, so that 0 is a sensible start: a mean of 0.5,
+and for those with a scale of their own at each value a logarithm of -2. Their arithmetic is float32 at least, whatever
+the decoder computed in.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import ClassVar, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from img2img.errors import UserError
+
+_START_MEAN = 0.5
+_START_LOG_SCALE = -2.0
+_LEVEL = 1 / 255
+
+Nats = TypeVar("Nats", float, Tensor)
+
+
+class Likelihood(nn.Module, ABC):
+    """A distribution over images, independent at each value given the decoder's output.
+
+    Everywhere `raw` is what the decoder gives, N×(per_value·C)×H×W: all C channels of the first parameter, then all C
+    of the second. Shapes that do not fit raise `UserError`.
+
+    Attributes:
+        per_value: How many numbers the decoder gives for each value of the image.
+        dequantised: True for a density of images in [0, 1], false for the probability of a level. A density of 8-bit
+            images can grow without bound, unless they come with uniform noise: (255 x + u) / 256 with u in [0, 1).
+        binary: True where images must consist of 0 and 1.
+    """
+
+    per_value: ClassVar[int]
+    dequantised: ClassVar[bool]
+    binary: ClassVar[bool] = False
+
+    @abstractmethod
+    def log_prob(self, raw: Tensor, target: Tensor) -> Tensor:
+        """Returns the logarithm of the density, or of the probability, of each value of a target, N×C×H×W in nats."""
+
+    @abstractmethod
+    def mean(self, raw: Tensor) -> Tensor:
+        """Returns the mean as an image N×C×H×W, clamped to [0, 1]."""
+
+    @abstractmethod
+    def draw(self, raw: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Returns a sample N×C×H×W, not clamped: it leaves [0, 1] where the distribution does.
+
+        Args:
+            raw: The decoder's output.
+            generator: Where the randomness comes from, on the device of `raw`; PyTorch's own if None.
+        """
+
+    @abstractmethod
+    def scale(self, raw: Tensor) -> Tensor:
+        """Returns the standard deviation of each value, N×C×H×W."""
+
+    def training_loss(self, raw: Tensor, target: Tensor) -> Tensor:
+        """Returns what training minimises: -log p in nats, summed over an image, the mean of the batch; a scalar."""
+        return -self.log_prob(raw, target).flatten(1).sum(1).mean()
+
+    def bits_per_dim(self, nats_per_value: Nats) -> Nats:
+        """Returns bits a value of 8-bit images from -log p in nats a value; with an ELBO instead, a bound of them.
+
+        A density of dequantised images is that of 256 levels on a range of 1, hence the 8 bits more.
+        """
+        return nats_per_value / math.log(2) + (8 if self.dequantised else 0)
+
+    def _split(self, raw: Tensor, target: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Returns the parameters' raw values, each N×C×H×W and in float32 at least, after a look at the shapes."""
+        name, count = type(self).__name__, self.per_value
+        if target is not None:
+            wanted = [target.shape[0], count * target.shape[1], *target.shape[2:]]
+            if list(raw.shape) != wanted:
+                images = list(target.shape)
+                raise UserError(f"{name} needs {wanted} from the decoder for images {images}, not {list(raw.shape)}")
+        elif raw.shape[1] % count:
+            raise UserError(f"{name} needs {count} numbers from the decoder for each value, not {raw.shape[1]} in all")
+        return raw.to(torch.promote_types(raw.dtype, torch.float32)).chunk(self.per_value, 1)
+
+
+class _LocationScale(Likelihood):
+    """A symmetric distribution of one standard shape, with its centre and the logarithm of its scale at each value.
+
+    The centre is the first raw value + 0.5; the logarithm of the scale is the second - 2, softly clamped.
+    """
+
+    per_value = 2
+    dequantised = True
+    _limits: ClassVar[tuple[float, float]] = (-6.0, 1.0)
+    _deviation: ClassVar[float]  # standard deviation at scale 1
+
+    def mean(self, raw: Tensor) -> Tensor:
+        """See `Likelihood`."""
+        return self._centre_and_log_scale(raw)[0].clamp(0, 1)
+
+    def draw(self, raw: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """See `Likelihood`."""
+        centre, log_scale = self._centre_and_log_scale(raw)
+        return centre + log_scale.exp() * self._noise(centre, generator)
+
+    def scale(self, raw: Tensor) -> Tensor:
+        """See `Likelihood`."""
+        return self._deviation * self._centre_and_log_scale(raw)[1].exp()
+
+    @abstractmethod
+    def _noise(self, like: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Returns a sample of the standard shape for each value of a tensor."""
+
+    def _centre_and_log_scale(self, raw: Tensor, target: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        centre, log_scale = self._split(raw, target)
+        low, high = self._limits
+        log_scale = high - F.softplus(high - _START_LOG_SCALE - log_scale)
+        return centre + _START_MEAN, low + F.softplus(log_scale - low)
+
+
+class _Gaussian(_LocationScale):
+    _deviation = 1.0
+
+    def log_prob(self, raw: Tensor, target: Tensor) -> Tensor:
+        """See `Likelihood`."""
+        centre, log_scale = self._centre_and_log_scale(raw, target)
+        return -0.5 * ((target - centre) / log_scale.exp()).square() - log_scale - 0.5 * math.log(2 * math.pi)
+
+    def _noise(self, like: Tensor, generator: torch.Generator | None) -> Tensor:
+        return torch.randn(like.shape, generator=generator, device=like.device, dtype=like.dtype)
+
+
+class SharedGaussian(_Gaussian):
+    """A Gaussian around the decoder's mean, with one σ for all values, always at its optimum.
+
+    The σ-VAE of Rybkin, Daniilidis and Levine, "Simple and effective VAE training with calibrated decoders", ICML 2021:
+    the likeliest σ² is the mean squared error, so training computes it from each batch and needs no weight of the
+    reconstruction. log σ stays softly above -6, by adding exp(-12) to the mean squared error.
+
+    Everything but `training_loss` in training mode goes by the buffer `mean_square`: 1 at first, then a running mean of
+    the batches seen in training mode, at last what `freeze` sets. The mean is the raw value + 0.5.
+
+    Attributes:
+        mean_square: Mean squared error, from which σ follows; the same on all ranks.
+        updates: How many batches it has seen.
+        frozen: Whether it was frozen.
+    """
+
+    per_value = 1
+    _decay: ClassVar[float] = 0.99
+    _floor: ClassVar[float] = math.exp(-12)
+
+    mean_square: Tensor
+    updates: Tensor
+    frozen: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        # The mean itself, not a sum still to be corrected: averaging of buffers keeps it a mean squared error.
+        self.register_buffer("mean_square", torch.ones(()))
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("frozen", torch.zeros((), dtype=torch.bool))
+
+    def training_loss(self, raw: Tensor, target: Tensor) -> Tensor:
+        """Returns -log p at the batch's own σ, in nats an image, and takes note of it; outside training, at σ as it is.
+
+        The gradient goes through σ too: it is that of D/2 · log(mean squared error) for D values an image.
+        """
+        if not self.training:
+            return super().training_loss(raw, target)
+        centre, _ = self._centre_and_log_scale(raw, target)
+        error = (target - centre).square().mean()
+        self._note(error.detach())
+        variance = error + self._floor
+        return 0.5 * target[0].numel() * ((2 * math.pi * variance).log() + error / variance)
+
+    def freeze(self, mean_square: float) -> None:
+        """Sets the mean squared error for good, as computed over all training images; may be called again.
+
+        Raises:
+            ValueError: If it is negative or not finite.
+        """
+        if not (math.isfinite(mean_square) and mean_square >= 0):
+            raise ValueError(f"a mean squared error is finite and at least 0, not {mean_square}")
+        self.mean_square.fill_(mean_square)
+        self.frozen.fill_(True)
+
+    @torch.no_grad()
+    def _note(self, error: Tensor) -> None:
+        """Moves the running mean; as tensors throughout, because a question to the device would wait for it."""
+        if dist.is_available() and dist.is_initialized():
+            error = error.clone()  # the loss goes on with this rank's own
+            dist.all_reduce(error)
+            error /= dist.get_world_size()
+        counts = error.isfinite() & ~self.frozen  # a step that overflowed float16 must not spoil the mean
+        self.updates += counts
+        share = (1 - self._decay) / -torch.expm1(self.updates.clamp_min(1) * math.log(self._decay))
+        moved = self.mean_square + share * (error - self.mean_square)
+        self.mean_square.copy_(torch.where(counts, moved, self.mean_square))
+
+    def _centre_and_log_scale(self, raw: Tensor, target: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        (centre,) = self._split(raw, target)
+        log_scale = 0.5 * (self.mean_square + self._floor).log()
+        return centre + _START_MEAN, log_scale.to(centre.dtype).expand_as(centre)
+
+
+class PixelGaussian(_Gaussian):
+    """A Gaussian with a mean and a σ of its own at each value; log σ lies softly in [-6, 1]."""
+
+
+class Laplace(_LocationScale):
+    """A Laplace distribution, whose tails forgive edges; location and scale at each value, log b softly in [-6, 1]."""
+
+    _deviation = math.sqrt(2)
+
+    def log_prob(self, raw: Tensor, target: Tensor) -> Tensor:
+        """See `Likelihood`."""
+        centre, log_scale = self._centre_and_log_scale(raw, target)
+        return -(target - centre).abs() / log_scale.exp() - log_scale - math.log(2)
+
+    def _noise(self, like: Tensor, generator: torch.Generator | None) -> Tensor:
+        one, other = (torch.empty_like(like).exponential_(generator=generator) for _ in range(2))
+        return one - other
+
+
+class DiscretizedLogistic(_LocationScale):
+    """The probabilities of 256 levels under a logistic distribution with location and scale at each value.
+
+    After Salimans et al., "PixelCNN++", ICLR 2017, with one logistic: a level k has the mass from k - ½ to k + ½, and
+    0 and 255 have the tails too. Targets are k / 255; what lies between goes to the nearest level. The logarithm of the
+    scale lies softly in [-7.7, 1], PixelCNN++'s bound on our range.
+
+    Mean and standard deviation are those of the logistic before it is cut into levels; draws are levels k / 255.
+    """
+
+    dequantised = False
+    _limits = (-7.7, 1.0)
+    _deviation = math.pi / math.sqrt(3)
+
+    def log_prob(self, raw: Tensor, target: Tensor) -> Tensor:
+        """See `Likelihood`."""
+        centre, log_scale = self._centre_and_log_scale(raw, target)
+        level = (target.to(centre.dtype) * 255).round().clamp(0, 255)
+        inverse = (-log_scale).exp()
+        middle, half = (level * _LEVEL - centre) * inverse, 0.5 * _LEVEL * inverse
+        # With a > b, sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - exp(b - a)): no difference of near-equals,
+        # and a tail leaves out the factor of the side on which it has no end.
+        below_upper = torch.where(level < 255, F.logsigmoid(middle + half), 0.0)
+        above_lower = torch.where(level > 0, F.logsigmoid(half - middle), 0.0)
+        within = torch.where((level > 0) & (level < 255), (-torch.expm1(-2 * half)).log(), 0.0)
+        return below_upper + above_lower + within
+
+    def draw(self, raw: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """See `Likelihood`."""
+        return (super().draw(raw, generator) * 255).round().clamp(0, 255) / 255
+
+    def _noise(self, like: Tensor, generator: torch.Generator | None) -> Tensor:
+        uniform = torch.rand(like.shape, generator=generator, device=like.device, dtype=like.dtype)
+        return uniform.logit(eps=1e-7)
+
+
+class Bernoulli(Likelihood):
+    """For images of 0 and 1 alone: the raw value is the logit of a 1, so 0 stands for even odds.
+
+    Gray values between are refused: their "likelihood" is one of nothing, although much code for VAEs computes it.
+    """
+
+    per_value = 1
+    dequantised = False
+    binary = True
+
+    def log_prob(self, raw: Tensor, target: Tensor) -> Tensor:
+        """See `Likelihood`; raises `UserError` for a target with other values than 0 and 1."""
+        (logits,) = self._split(raw, target)
+        if ((target != 0) & (target != 1)).any():
+            raise UserError(
+                "Bernoulli is for binary images, whose values are all 0 or 1: "
+                "binarise them with a corruption or geometry, or choose another likelihood"
+            )
+        return -F.binary_cross_entropy_with_logits(logits, target.to(logits.dtype), reduction="none")
+
+    def mean(self, raw: Tensor) -> Tensor:
+        """See `Likelihood`."""
+        return self._split(raw)[0].sigmoid()
+
+    def draw(self, raw: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """See `Likelihood`."""
+        return self.mean(raw).bernoulli(generator=generator)
+
+    def scale(self, raw: Tensor) -> Tensor:
+        """See `Likelihood`."""
+        logits = self._split(raw)[0]
+        return (logits.sigmoid() * (-logits).sigmoid()).sqrt()
