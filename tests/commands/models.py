@@ -1,11 +1,14 @@
 """Checkpoints that need no training."""
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
 import img2img
 from img2img.tasks.checkpoint import CHECKPOINT_FORMAT, CHECKPOINT_KEY
+from img2img.tasks.principal import fit_principal
 
 RECIPE = {
     "class_path": "img2img.tasks.Restoration",
@@ -17,15 +20,48 @@ RECIPE = {
     },
 }
 
+UNCERTAIN = {
+    "class_path": "img2img.tasks.UncertainRestoration",
+    "init_args": {
+        "network": {
+            "class_path": "img2img.networks.RestorationUNet",
+            "init_args": {"channels": [8, 8], "blocks": 1, "out_channels": 6, "bias": True},
+        }
+    },
+}
 
-def save_model(path: Path, change: float = 0.0, seed: int = 0) -> Path:
+
+def save_model(path: Path, change: float = 0.0, seed: int = 0, recipe: dict[str, Any] = RECIPE) -> Path:
     """Writes a small network that returns its input, as untrained ones do, or changes it by noise in its weights."""
-    task = img2img.build(RECIPE)
+    task = img2img.build(recipe)
     generator = torch.Generator().manual_seed(seed)
     weights = {
         name: value + change * torch.randn(value.shape, generator=generator)
         for name, value in task.state_dict().items()
     }
-    about = {"format": CHECKPOINT_FORMAT, "recipe": RECIPE}
+    about = {"format": CHECKPOINT_FORMAT, "recipe": recipe}
     torch.save({CHECKPOINT_KEY: about, "state_dict": weights}, path)
+    return path
+
+
+AUTOENCODER = {
+    "class_path": "img2img.tasks.Autoencoder",
+    "init_args": {
+        "network": {
+            "class_path": "img2img.networks.DenseAutoencoder",
+            "init_args": {"image_size": [12, 16], "latent_dim": 3, "hidden": [8]},
+        }
+    },
+}
+
+
+def save_autoencoder(path: Path, images: np.ndarray | None = None) -> Path:
+    """Writes an untrained autoencoder of gray images 12×16, with the components of images N×1×12×16 if given."""
+    torch.manual_seed(0)
+    task = img2img.build(AUTOENCODER)
+    if images is not None:
+        task.statistics.pca = fit_principal([images], 3)
+    checkpoint = {"state_dict": task.state_dict()}
+    task.on_save_checkpoint(checkpoint)
+    torch.save(checkpoint, path)
     return path

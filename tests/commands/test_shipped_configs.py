@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from img2img.cli import main
 from img2img.shipped import shipped_configs
 
 
@@ -23,7 +24,10 @@ def mask_folder(photos: Path) -> Path:
     return photos.parent / "masks"
 
 
-@pytest.mark.parametrize("config", [path.name for path in shipped_configs()])
+AUTOENCODERS = ("autoencode.yaml", "pca.yaml")
+
+
+@pytest.mark.parametrize("config", [path.name for path in shipped_configs() if path.name not in AUTOENCODERS])
 def test_every_config_fits_validates_tests_and_predicts(program, photos, config, capsys):
     name = config.removesuffix(".yaml")
     program("fit", "--trainer.max_steps=3", config=config)
@@ -43,6 +47,23 @@ def test_every_config_fits_validates_tests_and_predicts(program, photos, config,
     assert sorted(path.relative_to("restored") for path in Path("restored").rglob("*.png")) == sources
     assert Image.open(Path("restored") / sources[0]).size == (64, 48)
     assert not Path("lightning_logs").exists()
+
+
+@pytest.mark.parametrize("config", AUTOENCODERS)
+def test_every_autoencoder_fits_validates_and_tests(config, photos, capsys):
+    size = [f"--{part}.image_size=[16,12]" for part in ("data", "model.network.init_args")]
+    narrow = ["--model.network.init_args.channels=[8,8]"] if config == "autoencode.yaml" else []
+    latents = ["--model.network.init_args.latent_dim=2", "--data.batch_size=2"]
+    common = ["--config", config, f"--data.root={photos}", *size, *narrow, *latents, "--trainer.accelerator=cpu"]
+    main(["fit", *common, "--trainer.max_steps=3", "--trainer.enable_progress_bar=false"])
+    run = Path(f"runs/{config.removesuffix('.yaml')}/0")
+    assert {"best.ckpt", "last.ckpt", "grid.png", "config.yaml"} <= {file.name for file in run.iterdir()}
+    assert re.search(r"Done: val error [\d.]+, PCA [\d.]+; checkpoint", capsys.readouterr().out)
+    main(["test", *common, f"--ckpt_path={run / 'best.ckpt'}"])
+    assert "test/mse_pca" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["predict", *common, "--ckpt_path=best", f"--data.predict_dir={photos}"])
+    assert "img2img encode, edit" in capsys.readouterr().err
 
 
 def test_only_noisy_images_by_the_flags_of_the_configs_own_words(program):

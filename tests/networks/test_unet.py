@@ -23,6 +23,17 @@ def test_a_new_network_returns_its_input():
     assert torch.equal(RestorationUNet(channels=[8, 16])(image), image)
 
 
+def test_of_more_channels_out_than_in_the_first_are_the_image():
+    network = RestorationUNet(out_channels=5, channels=[8, 16])
+    image = torch.rand(2, 3, 21, 30)
+    assert torch.equal(network(image), torch.cat([image, torch.zeros(2, 2, 21, 30)], 1))
+    random_weights(network)
+    plain = RestorationUNet(out_channels=5, channels=[8, 16], residual=False)
+    plain.load_state_dict(network.state_dict())
+    added = network(image) - plain(image)
+    torch.testing.assert_close(added, torch.cat([image, torch.zeros(2, 2, 21, 30)], 1))
+
+
 def test_without_biases_it_is_homogeneous():
     network = random_weights(RestorationUNet(channels=[8, 8])).double()
     image = torch.rand(1, 3, 16, 16, dtype=torch.double)
@@ -62,5 +73,5 @@ def test_default_size_is_about_two_million_parameters():
 def test_impossible_arguments_are_refused():
     with pytest.raises(ValueError, match="channels must name"):
         RestorationUNet(channels=[])
-    with pytest.raises(ValueError, match="as many channels out as in"):
-        RestorationUNet(in_channels=1, out_channels=3)
+    with pytest.raises(ValueError, match="at least as many channels out as in"):
+        RestorationUNet(in_channels=3, out_channels=1)
