@@ -79,9 +79,18 @@ def check_output_file(output: Path, source: Path, overwrite: bool) -> None:
     """
     if source.is_dir() and lies_in(output, source):
         raise UserError(f"the output {output} lies in the input {source}, where nothing is written: choose another")
-    if output.is_dir():
-        raise UserError(f"the output {output} is a folder; name a file")
     if output.exists() and source.exists() and output.samefile(source):
         raise UserError(f"{output} is the input itself; choose another output")
+    check_free(output, overwrite)
+
+
+def check_free(output: Path, overwrite: bool) -> None:
+    """Refuses to replace a file unasked, or a folder at all.
+
+    Raises:
+        UserError: If that would happen.
+    """
+    if output.is_dir():
+        raise UserError(f"the output {output} is a folder; name a file")
     if output.exists() and not overwrite:
         raise UserError(f"{output} is there already; give --overwrite to replace it, or another name")

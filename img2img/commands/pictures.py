@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from img2img.commands.applying import Batch, Devices, apply
+from img2img.commands.checks import check_free
 from img2img.errors import UserError
 from img2img.imaging.formats import WRITABLE
 
@@ -42,18 +43,6 @@ def check_picture(output: Path, inputs: Sequence[Path] = (), overwrite: bool = F
     check_free(output, overwrite)
     if output.exists() and any(output.samefile(path) for path in inputs):
         raise UserError(f"{output} is an input; choose another output")
-
-
-def check_free(output: Path, overwrite: bool) -> None:
-    """Refuses to replace a file unasked, or a folder at all.
-
-    Raises:
-        UserError: If that would happen.
-    """
-    if output.is_dir():
-        raise UserError(f"{output} is a folder; choose another name")
-    if output.exists() and not overwrite:
-        raise UserError(f"{output} is there already; choose another name, or replace it with --overwrite")
 
 
 def look_at(task: Autoencoder, path: Path, where: Devices) -> tuple[Tensor, Tensor]:

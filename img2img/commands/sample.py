@@ -21,7 +21,8 @@ from img2img.commands.applying import (
     open_autoencoder,
     without_problems,
 )
-from img2img.commands.pictures import check_free, check_picture, training_codes, write_picture
+from img2img.commands.checks import check_free
+from img2img.commands.pictures import check_picture, training_codes, write_picture
 from img2img.errors import UserError, printable
 
 if TYPE_CHECKING:

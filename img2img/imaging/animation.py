@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from img2img.imaging.parts import new_part, publish
+from img2img.imaging.parts import appearing
 
 STEP, END = 120, 600
 """How long a frame stands, and how long the first and the last, milliseconds."""
@@ -25,15 +25,10 @@ def write_gif(path: Path, frames: Sequence[NDArray[np.uint8]]) -> None:
     Raises:
         OSError: If the disk refuses.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     pictures = [Image.fromarray(_without_colour(frame)) for frame in (*frames, *frames[-2:0:-1])]
     durations = [END if i in (0, len(frames) - 1) else STEP for i in range(len(pictures))]
-    part = new_part(path.parent)
-    try:
+    with appearing(path) as part:
         pictures[0].save(part, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0)
-        publish(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _without_colour(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:

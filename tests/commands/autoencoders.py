@@ -11,7 +11,7 @@ from PIL import Image
 import img2img
 from img2img.callbacks.sheets import GAP, LINE, SMALLEST
 from img2img.tasks import Autoencoder
-from img2img.tasks.checkpoint import CHECKPOINT_FORMAT, CHECKPOINT_KEY
+from tests.commands.models import save_task
 
 SIDE = 8
 MEAN = torch.tensor([0.05, -0.1, 0.02])
@@ -53,10 +53,7 @@ def recipe(channels: int = 1) -> dict:
 
 def save(path: Path, channels: int = 1, measured: bool = True) -> str:
     """Writes the autoencoder as a checkpoint."""
-    task = by_hand(channels, measured)
-    about = {"format": CHECKPOINT_FORMAT, "recipe": recipe(channels), "statistics": task.statistics.plain()}
-    torch.save({CHECKPOINT_KEY: about, "state_dict": task.state_dict()}, path)
-    return str(path)
+    return str(save_task(path, by_hand(channels, measured)))
 
 
 def picture(path: Path, latent: list[float]) -> Path:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 import img2img
+from img2img.tasks import Task
 from img2img.tasks.checkpoint import CHECKPOINT_FORMAT, CHECKPOINT_KEY
 from img2img.tasks.principal import fit_principal
 
@@ -61,7 +62,12 @@ def save_autoencoder(path: Path, images: np.ndarray | None = None) -> Path:
     task = img2img.build(AUTOENCODER)
     if images is not None:
         task.statistics.pca = fit_principal([images], 3)
-    checkpoint = {"state_dict": task.state_dict()}
+    return save_task(path, task)
+
+
+def save_task(path: Path, task: Task) -> Path:
+    """Writes a task as `fit` does, without what resuming needs."""
+    checkpoint: dict[str, Any] = {"state_dict": task.state_dict()}
     task.on_save_checkpoint(checkpoint)
     torch.save(checkpoint, path)
     return path
