@@ -84,8 +84,8 @@ def training_codes(task: Autoencoder) -> dict[str, Tensor]:
     """
     if not task.statistics.latents:
         raise UserError(
-            "this checkpoint knows nothing of the codes of its training images: `img2img fit` notes them at its end, "
-            "so take the best.ckpt or last.ckpt of a run that came to its end"
+            "this checkpoint knows nothing of the codes of its training images, whose spread this needs; "
+            "img2img interpolate and edit do without"
         )
     return task.statistics.latents
 
