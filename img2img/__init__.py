@@ -11,12 +11,14 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from img2img.commands.calibrate import calibrate
     from img2img.commands.edit import edit
     from img2img.commands.encode import encode
     from img2img.commands.evaluate_latents import evaluate_latents
     from img2img.commands.interpolate import interpolate
     from img2img.commands.restore import restore
     from img2img.commands.sample import sample
+    from img2img.commands.score import score
     from img2img.commands.traverse import traverse
     from img2img.tasks.recipe import build, load
 
@@ -27,6 +29,7 @@ __version__ = version("img2img")
 __all__ = [
     "__version__",
     "build",
+    "calibrate",
     "edit",
     "encode",
     "evaluate_latents",
@@ -34,11 +37,13 @@ __all__ = [
     "load",
     "restore",
     "sample",
+    "score",
     "traverse",
 ]
 
 _MODULES = {
     "build": "img2img.tasks.recipe",
+    "calibrate": "img2img.commands.calibrate",
     "edit": "img2img.commands.edit",
     "encode": "img2img.commands.encode",
     "evaluate_latents": "img2img.commands.evaluate_latents",
@@ -46,6 +51,7 @@ _MODULES = {
     "load": "img2img.tasks.recipe",
     "restore": "img2img.commands.restore",
     "sample": "img2img.commands.sample",
+    "score": "img2img.commands.score",
     "traverse": "img2img.commands.traverse",
 }
 """Where the public functions are defined."""

@@ -3,6 +3,7 @@
 from img2img.callbacks.averaging import AveragedWeights
 from img2img.callbacks.checkpoints import BestCheckpoint, FinalValidation, LastCheckpoint
 from img2img.callbacks.grid import ReconstructionGrid
+from img2img.callbacks.latents import LatentPictures
 from img2img.callbacks.linear_reference import LinearReference
 from img2img.callbacks.progress import Progress
 from img2img.callbacks.projector import LatentProjector
@@ -16,6 +17,7 @@ __all__ = [
     "FinalValidation",
     "ImageWriter",
     "LastCheckpoint",
+    "LatentPictures",
     "LatentProjector",
     "LinearReference",
     "Progress",

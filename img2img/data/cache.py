@@ -22,7 +22,7 @@ import platformdirs
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from img2img.imaging.files import UnreadableImage, read_image, to_channels
+from img2img.imaging.files import UnreadableImage, read_finite, to_channels
 
 _FORMAT = 1  # part of every key: raise it when the stored pixels would come out otherwise
 _OPEN_MAPS = 100  # a memory map holds a file descriptor, of which some systems allow a process 256
@@ -140,7 +140,7 @@ class DecodedCache:
         return not self._file(path, ".bad").exists()
 
     def _decode(self, path: Path) -> NDArray[Any]:
-        return to_channels(read_image(path).pixels, self.channels)
+        return to_channels(read_finite(path).pixels, self.channels)
 
     def _finished(self, path: Path) -> NDArray[Any]:
         pixels = self._decode(path)

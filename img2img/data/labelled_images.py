@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from img2img.data.scaling import scale_to
 from img2img.data.stream import EvaluationSampler
 from img2img.errors import UserError
-from img2img.imaging.files import UnreadableImage, find_images, read_image, to_channels, to_float
+from img2img.imaging.files import UnreadableImage, find_images, read_finite, to_channels, to_float
 
 
 class LabelledImages(LightningDataModule):
@@ -56,14 +56,30 @@ class LabelledImages(LightningDataModule):
 
     def predict_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Returns the loader of this process's share."""
-        if self.trainer is None:
-            raise RuntimeError("LabelledImages makes its loader for a Trainer; call trainer.predict(…, datamodule=…)")
-        sampler = EvaluationSampler(len(self.paths), self.trainer.global_rank, self.trainer.world_size)
-        on_cpu = self.trainer.strategy.root_device.type == "cpu"
-        workers = (0 if on_cpu else 4) if self.num_workers is None else self.num_workers
-        return DataLoader(
-            _Images(self), batch_size=self.batch_size, sampler=sampler, num_workers=workers, collate_fn=_collate
-        )
+        return prediction_loader(self, _Images(self), self.batch_size, self.num_workers)
+
+
+def prediction_loader(
+    data: LightningDataModule, images: Dataset[dict[str, Any]], batch_size: int, num_workers: int | None
+) -> DataLoader[dict[str, Any]]:
+    """Returns the loader of this process's share of images, by (number, whether it counts).
+
+    Args:
+        data: The data module, whose Trainer says what the share is.
+        images: The images; the items are dictionaries, in which what is a tensor can be stacked.
+        batch_size: Images in a batch.
+        num_workers: Processes that read; None for four where the network runs on another device, and none on CPUs.
+
+    Raises:
+        RuntimeError: If the data module has no Trainer.
+    """
+    if data.trainer is None:
+        raise RuntimeError(f"{type(data).__name__} makes its loader for a Trainer: trainer.predict(…, datamodule=…)")
+    count = len(images)  # type: ignore[arg-type]
+    sampler = EvaluationSampler(count, data.trainer.global_rank, data.trainer.world_size)
+    on_cpu = data.trainer.strategy.root_device.type == "cpu"
+    workers = (0 if on_cpu else 4) if num_workers is None else num_workers
+    return DataLoader(images, batch_size=batch_size, sampler=sampler, num_workers=workers, collate_fn=_collate)
 
 
 class _Images(Dataset[dict[str, Any]]):
@@ -80,7 +96,7 @@ class _Images(Dataset[dict[str, Any]]):
         folder = path.relative_to(self.root).parent.as_posix()
         found = {"n": n, "counted": counted, "path": str(path), "label": "" if folder == "." else folder}
         try:
-            pixels = to_channels(read_image(path).pixels, self.channels)
+            pixels = to_channels(read_finite(path).pixels, self.channels)
         except UnreadableImage as error:
             image, size, problem = torch.zeros(self.channels, *self.size), (0, 0), str(error)
         else:
@@ -92,6 +108,5 @@ class _Images(Dataset[dict[str, Any]]):
 
 def _collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
     batch: dict[str, Any] = {key: [item[key] for item in items] for key in items[0]}
-    batch["image"], batch["size"] = torch.stack(batch["image"]), torch.stack(batch["size"])
-    batch["n"], batch["counted"] = torch.tensor(batch["n"]), torch.tensor(batch["counted"])
-    return batch
+    stacked = {name: torch.stack(values) for name, values in batch.items() if isinstance(values[0], torch.Tensor)}
+    return batch | stacked | {name: torch.tensor(batch[name]) for name in ("n", "counted")}

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from img2img.data.clean_images import CleanImages
 from img2img.data.corrupted_pairs import CorruptedPairs
 from img2img.data.folders import Split
 from img2img.data.pairs import Transform
@@ -75,3 +76,16 @@ class WholeImages(CorruptedPairs):
         for first in range(0, len(paths), batch_size):
             images = [to_float(np.array(cache.open(path))) for path in paths[first : first + batch_size]]
             yield np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2))
+
+    def clean_images(self, split: Split, most: int) -> CleanImages:
+        """Returns the same images for prediction, at most so many, evenly spread; finds them if need be.
+
+        Raises:
+            FileNotFoundError: If a folder is missing or holds no readable image.
+        """
+        if split not in self._sources:
+            self.setup("fit")
+        cache, paths = self._files(split, self._sources[split])[0]
+        kept = min(most, len(paths))
+        spread = [paths[i * len(paths) // kept] for i in range(kept)]
+        return CleanImages(cache, spread, min(32, self.batch_size))

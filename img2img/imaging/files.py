@@ -70,6 +70,18 @@ def read_image(path: Path) -> Image:
         return Image(pixels, alpha, reader.header.metadata)
 
 
+def read_finite(path: Path) -> Image:
+    """Decode as `read_image` does, for computing with all of an image.
+
+    Raises:
+        UnreadableImage: as there, or a value is infinite or none.
+    """
+    image = read_image(path)
+    if image.pixels.dtype == np.float32 and not np.isfinite(image.pixels).all():
+        raise UnreadableImage(f"cannot read {path}: it holds values that are infinite or NaN")
+    return image
+
+
 def write_image(path: Path, image: Image, *, quality: int = 95) -> None:
     """Write an image in the format of the suffix; the file appears complete or not at all; see `create_rows`.
 

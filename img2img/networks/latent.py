@@ -10,6 +10,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+LEAST_DEVIATION = 1e-4
+"""Images do not vary along an axis on which their deviation is below this share of the largest."""
+
 
 class LatentNetwork(nn.Module, ABC):
     """What an autoencoder around a vector has: an encoder, a decoder, and the sizes of what they exchange.
@@ -129,7 +132,7 @@ class DenseAutoencoder(LatentNetwork):
         found: list[Tensor] = []
         values = image.flatten(1)
         if self.linear is not None:
-            values = values - self.linear.ends[1].bias  # the mean image, which says nothing of this one
+            values = values - self.linear.ends[1].bias  # close to the mean image, which says nothing of this one
         for layer in self.encoder:
             values = layer(values if not found else nn.functional.silu(values))
             found.append(values)
@@ -178,16 +181,22 @@ class LinearAutoencoder(DenseAutoencoder):
         """Lets the biases begin at the mean image, which else drowns what distinguishes images; the axes are learnt."""
         encoder, decoder = self.ends
         decoder.bias.copy_(mean)
-        encoder.bias.copy_(-encoder.weight @ mean)
+        encoder.bias.copy_(-encoder.weight @ mean.to(encoder.weight))
 
     @torch.no_grad()
     def set_axes(self, mean: Tensor, axes: Tensor, deviations: Tensor) -> None:
-        """Sets the layers to given axes, with latents of variance 1; where axes lack, the latents mean nothing."""
+        """Sets the layers to given axes, with latents of variance 1; where axes lack, the latents mean nothing.
+
+        Nor do those of axes along which the images do not vary: the slightest thing would send them to infinity.
+        """
         encoder, decoder = self.ends
+        mean, axes, deviations = (values.to(encoder.weight) for values in (mean, axes, deviations))
+        varies = deviations > LEAST_DEVIATION * deviations.max()
+        axes, deviations = axes[varies], deviations[varies]
         count = len(axes)
         encoder.weight.zero_()
         decoder.weight.zero_()
-        encoder.weight[:count] = axes / deviations.clamp_min(1e-6)[:, None]
+        encoder.weight[:count] = axes / deviations[:, None]
         decoder.weight[:, :count] = (axes * deviations[:, None]).T
         decoder.bias.copy_(mean)
         encoder.bias.copy_(-encoder.weight @ mean)
@@ -196,5 +205,5 @@ class LinearAutoencoder(DenseAutoencoder):
     def principal_basis(self) -> Tensor:
         """Returns an orthonormal basis of what the decoder can draw, (C·H·W)×latent_dim, columns in no order."""
         weight = self.ends[1].weight
-        basis: Tensor = torch.linalg.qr(weight.double())[0].to(weight.dtype)
+        basis: Tensor = torch.linalg.qr(weight.cpu().double())[0].to(weight)
         return basis

@@ -17,6 +17,7 @@ from img2img.tasks.metrics import PSNR, SSIM, ChromaPSNR, Colorfulness, DeltaE20
 from img2img.tasks.paired import PairedTask
 from img2img.tasks.restoration import Restoration
 from img2img.tasks.uncertain import UncertainRestoration
+from img2img.tasks.variational import VariationalAutoencoder
 
 __all__ = [
     "PSNR",
@@ -42,4 +43,5 @@ __all__ = [
     "SharedGaussian",
     "Task",
     "UncertainRestoration",
+    "VariationalAutoencoder",
 ]

@@ -22,6 +22,8 @@ QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 MOST_CODES = 10_000
 """Latents of so many training images are kept, evenly spread."""
 
+_MEASURED = ("latents", "pca_latents", "layers", "errors", "scores")
+
 
 @dataclass
 class Statistics:
@@ -32,24 +34,34 @@ class Statistics:
         axes: For a linear autoencoder, the exact principal axes of what it has learnt.
         latents: Of the latents over the training images: `mean` (k), `covariance` (k×k), `quantiles` (one row for
             each of `QUANTILES`, k columns), `codes` (n×k, at most `MOST_CODES` of them).
-        scores: Of each score over held-out normal images: `threshold` and `quantile`; see `img2img score`.
+        pca_latents: The same, without quantiles, of their coordinates in `pca`.
+        layers: `mean` and `covariance` of how differently training images and what is drawn of them excite the layers
+            of the encoder; see `img2img.tasks.scores`. Empty for an encoder of one layer.
+        errors: Squared error of each pixel, H×W, the mean over the training images and channels: of the model under "",
+            of `pca` under "pca_".
+        scores: Of each score over held-out images: `normal` (the values), `quantile` and `threshold`, the value that
+            this share of them does not exceed; and as `map` and `pca_map` the same, without values, of the pixels of
+            the error maps. See `img2img score`.
     """
 
     pca: PrincipalComponents | None = None
     axes: PrincipalComponents | None = None
     latents: dict[str, Tensor] = field(default_factory=dict)
+    pca_latents: dict[str, Tensor] = field(default_factory=dict)
+    layers: dict[str, Tensor] = field(default_factory=dict)
+    errors: dict[str, Tensor] = field(default_factory=dict)
     scores: dict[str, Any] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
         """Returns it as tensors and plain data, for a checkpoint."""
         fitted = {name: fit.plain() for name in ("pca", "axes") if (fit := getattr(self, name)) is not None}
-        return fitted | {"latents": self.latents, "scores": self.scores}
+        return fitted | {name: getattr(self, name) for name in _MEASURED}
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Statistics:
         """Returns what `plain` was made of."""
-        fitted = {name: PrincipalComponents(**plain[name]) for name in ("pca", "axes") if name in plain}
-        return cls(**fitted, latents=dict(plain["latents"]), scores=dict(plain["scores"]))
+        fitted: dict[str, Any] = {name: PrincipalComponents(**plain[name]) for name in ("pca", "axes") if name in plain}
+        return cls(**fitted | {name: dict(plain.get(name, {})) for name in _MEASURED})
 
 
 class ReconstructionError(Metric):
@@ -62,11 +74,12 @@ class ReconstructionError(Metric):
         return {"mse": float(((images.output - images.target) ** 2).mean())}
 
     def caption(self, values: Mapping[str, float]) -> str:
-        """Puts both into words."""
-        after, linear = values.get("mse"), values.get("mse_pca")
+        """Puts both into words, after the bits a value where the task has measured them."""
+        after, linear, bits = (values.get(name) for name in ("mse", "mse_pca", "bits_per_dim"))
         if after is None:
             return ""
-        return f"error {after:.5f}" + ("" if linear is None else f", PCA {linear:.5f}")
+        before = "" if bits is None else f"{bits:.2f} bits/dim, "
+        return before + f"error {after:.5f}" + ("" if linear is None else f", PCA {linear:.5f}")
 
 
 class Autoencoder(PairedTask):
@@ -124,6 +137,10 @@ class Autoencoder(PairedTask):
         if has != needs:
             raise UserError(f"{type(self).__name__} needs network.init_args.{name}: {needs}, not {has}")
 
+    def begin_at(self, pca: PrincipalComponents) -> None:
+        """Takes the training images' principal components, before the first step; the network may begin there."""
+        self.network.begin_at(pca.mean, pca.axes, pca.variances.sqrt())
+
     # Latents and images ------------------------------------------------------------------------------------------
 
     def encode(self, image: Tensor) -> Tensor:
@@ -137,7 +154,11 @@ class Autoencoder(PairedTask):
 
     def decode(self, latent: Tensor) -> Tensor:
         """Draws images of latents N×latent_dim: N×C×H×W in [0, 1], of a variational one the distribution's mean."""
-        return self.network.decode(latent).float().clamp(0, 1)
+        return self.raw(latent).float().clamp(0, 1)
+
+    def raw(self, latent: Tensor) -> Tensor:
+        """Returns what the decoder gives of latents, N×(per_value · C)×H×W, in the precision of its weights."""
+        return self.network.decode(latent.to(next(self.network.parameters()).dtype))
 
     def draw(self, latent: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Returns images as `decode`; where the decoder defines a distribution, a draw from it.
@@ -146,6 +167,17 @@ class Autoencoder(PairedTask):
             UserError: If it defines none, as here.
         """
         raise UserError(f"{type(self).__name__} defines no distribution over pixels to draw from: use the mean")
+
+    def elbo_of(self, batch: Batch) -> Tensor | None:
+        """Returns the evidence lower bound of a batch's `image`, N, in nats; None where, as here, there is none."""
+        return None
+
+    def squared_error_of(self, batch: Batch) -> Tensor | None:
+        """Returns what `freeze_scale` wants the mean of, N, of a batch's `image`; None where, as here, nothing is."""
+        return None
+
+    def freeze_scale(self, mean_square: float) -> None:
+        """Sets the width of a distribution that all pixels share to what the training images show."""
 
     def forward(self, image: Tensor) -> Tensor:
         """Draws images anew from their latents; N×C×H×W in [0, 1], of the network's `image_size`."""

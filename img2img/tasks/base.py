@@ -38,6 +38,7 @@ class Task(LightningModule):
     Attributes:
         recipe: The task as plain data, `{"class_path": …, "init_args": {…}}`, written into checkpoints; None for a
             task that was built by hand, whose checkpoints `img2img.load` cannot open.
+        fine_tuned: Whether the network begins with given weights.
     """
 
     recipe: dict[str, Any] | None = None
@@ -58,6 +59,7 @@ class Task(LightningModule):
         self.network = network.to(memory_format=torch.channels_last) if flat else network
         self.lr, self.betas, self.weight_decay = lr, betas, weight_decay
         self.warmup_steps, self.final_lr_share = warmup_steps, final_lr_share
+        self.fine_tuned = weights is not None
         if weights is not None:
             copy_weights(Path(weights), self.network)
 

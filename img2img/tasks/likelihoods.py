@@ -18,7 +18,8 @@ from torch.nn import functional as F
 
 from img2img.errors import UserError
 
-_START_MEAN = 0.5
+START_MEAN = 0.5
+"""What is added to the raw value of a centre."""
 _START_LOG_SCALE = -2.0
 _LEVEL = 1 / 255
 
@@ -119,7 +120,7 @@ class _LocationScale(Likelihood):
         centre, log_scale = self._split(raw, target)
         low, high = self._limits
         log_scale = high - F.softplus(high - _START_LOG_SCALE - log_scale)
-        return centre + _START_MEAN, low + F.softplus(log_scale - low)
+        return centre + START_MEAN, low + F.softplus(log_scale - low)
 
 
 class _Gaussian(_LocationScale):
@@ -172,11 +173,14 @@ class SharedGaussian(_Gaussian):
         """
         if not self.training:
             return super().training_loss(raw, target)
-        centre, _ = self._centre_and_log_scale(raw, target)
-        error = (target - centre).square().mean()
+        error = self.squared_error(raw, target).mean()
         self._note(error.detach())
         variance = error + self._floor
         return 0.5 * target[0].numel() * ((2 * math.pi * variance).log() + error / variance)
+
+    def squared_error(self, raw: Tensor, target: Tensor) -> Tensor:
+        """Returns what `mean_square` is a mean of, N×C×H×W; the mean that it starts from is not clamped to [0, 1]."""
+        return (target - self._centre_and_log_scale(raw, target)[0]).square()
 
     def freeze(self, mean_square: float) -> None:
         """Sets the mean squared error for good, as computed over all training images; may be called again.
@@ -205,7 +209,7 @@ class SharedGaussian(_Gaussian):
     def _centre_and_log_scale(self, raw: Tensor, target: Tensor | None = None) -> tuple[Tensor, Tensor]:
         (centre,) = self._split(raw, target)
         log_scale = 0.5 * (self.mean_square + self._floor).log()
-        return centre + _START_MEAN, log_scale.to(centre.dtype).expand_as(centre)
+        return centre + START_MEAN, log_scale.to(centre.dtype).expand_as(centre)
 
 
 class PixelGaussian(_Gaussian):
@@ -278,8 +282,8 @@ class Bernoulli(Likelihood):
         (logits,) = self._split(raw, target)
         if ((target != 0) & (target != 1)).any():
             raise UserError(
-                "Bernoulli is for binary images, whose values are all 0 or 1: "
-                "binarise them with a corruption or geometry, or choose another likelihood"
+                "Bernoulli is for binary images, whose values are 0 or 1; scaling makes grays of them: give files of "
+                "black and white that are as large as data.image_size, or choose another likelihood"
             )
         return -F.binary_cross_entropy_with_logits(logits, target.to(logits.dtype), reduction="none")
 

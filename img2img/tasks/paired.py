@@ -149,15 +149,21 @@ class PairedTask(Task):
         output = self.finish(raw, batch)
         captions = []
         with torch.autocast(output.device.type, enabled=False):  # SSIM in bfloat16 would be noise
+            more = self.measure_batch(batch)
             for i in range(len(output)):
                 item = {key: batch[key][i : i + 1].float() for key in ("input", "target", "mask")}
                 said = raw[i : i + 1].float()
                 values = self.measure(item, said, output[i : i + 1])
                 values["loss"] = float(self.loss_of(said, item))
+                values |= more[i]
                 captions.append(self.headline.caption(values))
                 if batch["counted"][i]:
                     self._scores.append(Score(int(batch["n"][i]), batch["corruption"][i], values))
         return {"output": output, "captions": captions}
+
+    def measure_batch(self, batch: Batch) -> list[dict[str, float]]:
+        """Returns what a task measures of each image beside its metrics, for a whole batch at once."""
+        return [{} for _ in batch["path"]]
 
     def _log_scores(self, stage: str) -> None:
         # Sorted, so that the sums do not depend on how many ranks shared the images.

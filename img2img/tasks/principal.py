@@ -32,7 +32,7 @@ class PrincipalComponents:
 
     def encode(self, image: Tensor) -> Tensor:
         """Returns the coordinates of N×C×H×W, N×k."""
-        return (image.flatten(1) - self.mean) @ self.axes.T
+        return (image.flatten(1).to(self.mean.dtype) - self.mean) @ self.axes.T
 
     def decode(self, latent: Tensor, shape: torch.Size | tuple[int, ...]) -> Tensor:
         """Returns the images of coordinates N×k, in the given shape N×C×H×W, not clamped."""
@@ -87,15 +87,14 @@ def fit_principal(batches: Iterable[NDArray[np.float32]], count: int) -> Princip
     kept = min(count, carried)
     seen = int(fit.n_samples_seen_)  # numpy's: a checkpoint with a scalar of numpy's is not loaded
     total = float(fit.var_.sum()) * seen / max(1, seen - 1)
-    left = total - float(fit.explained_variance_[:kept].sum())
+    variances = np.nan_to_num(fit.explained_variance_[:kept])  # a single image has none
+    left = total - float(variances.sum())
     residual = float(max(left / max(1, first.shape[1] - kept), 1e-8))  # of data without noise; 0 would divide
 
     def tensor(values: NDArray[Any]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
 
-    return PrincipalComponents(
-        tensor(fit.mean_), tensor(fit.components_[:kept]), tensor(fit.explained_variance_[:kept]), residual
-    )
+    return PrincipalComponents(tensor(fit.mean_), tensor(fit.components_[:kept]), tensor(variances), residual)
 
 
 def _at_least(batches: Iterable[NDArray[np.float32]], rows: int) -> Iterator[NDArray[np.float64]]:

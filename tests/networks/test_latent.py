@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from img2img.networks import ConvAutoencoder, DenseAutoencoder, LinearAutoencoder
+from img2img.tasks.principal import fit_principal
 
 
 @pytest.mark.parametrize("size", [(64, 64), (33, 47), (1, 2), (112, 92)])
@@ -69,3 +70,17 @@ def test_with_a_linear_part_training_begins_where_pca_ends(network, narrow):
     assert torch.allclose(model.decode(code)[:, :1].flatten(1), linear, atol=1e-4)
     assert model.encode(data).shape == (40, 12)
     assert not any(parameter.requires_grad for parameter in model.linear.parameters())
+
+
+def test_an_axis_along_which_no_image_varies_sends_no_image_to_infinity():
+    torch.manual_seed(0)
+    few, other = torch.rand(3, 1, 8, 8), torch.rand(20, 1, 8, 8)
+    fit = fit_principal([few.numpy()], 6)
+    model = ConvAutoencoder((8, 8), channels=[4], latent_dim=6, linear=True)
+    model.begin_at(fit.mean, fit.axes, fit.variances.sqrt())
+    assert model.encode(other).abs().max() < 20
+    assert torch.allclose(model.decode(model.encode(few)), few, atol=1e-4)
+    (only,) = few[:1].split(1)
+    alone = fit_principal([only.numpy()], 6)
+    model.begin_at(alone.mean, alone.axes, alone.variances.sqrt())
+    assert torch.allclose(model.decode(model.encode(other)), only.expand(20, -1, -1, -1), atol=1e-5)

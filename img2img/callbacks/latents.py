@@ -1,0 +1,159 @@
+"""What an autoencoder has learnt, as pictures in TensorBoard: samples, interpolations, traversals, axes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from numpy.typing import NDArray
+from torch import Tensor
+
+from img2img.callbacks.sheets import draw_sheet
+from img2img.data import WholeImages
+from img2img.networks import LinearAutoencoder
+from img2img.tasks import Autoencoder, VariationalAutoencoder
+from img2img.tasks.gather import gather
+from img2img.tasks.noise import Purpose, normal_noise
+from img2img.tasks.principal import PrincipalComponents, principal_of
+
+Picture = NDArray[np.uint8]
+
+SAMPLES, SAMPLES_IN_ROW = 32, 8
+STEPS = 8  # images of an interpolation, both ends included
+DEVIATIONS = (-2.0, -4 / 3, -2 / 3, 0.0, 2 / 3, 4 / 3, 2.0)  # of a traversal, in standard deviations
+MOST_TRAVERSED = 8
+MOST_TRIED = 32  # latents, those that vary most, of which those are shown that change the image most
+MOST_AXES = 64
+AXIS_RANGE = 3.0  # what is drawn as black and white, in units of the value that all pixels of a flat axis have
+
+
+class LatentPictures(Callback):
+    """Draws what an autoencoder's latents mean, at every validation, under tags that begin with `latents/`.
+
+    `interpolation` between two validation images; `traversal` of one of them along the latents that change it
+    most; of a variational one `samples`, the mean images of fixed latents drawn from the prior, and the
+    histogram `kl`, each latent's mean divergence; of a linear one, at the end of training, its principal `axes`.
+    Other tasks, and runs without TensorBoard, are left alone.
+    """
+
+    def __init__(self) -> None:
+        self._codes: list[tuple[int, Tensor]] = []
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begins anew."""
+        self._codes = []
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Collects the codes, and draws after the last batch; later the averaged weights are swapped out again."""
+        fitting = trainer.state.fn == "fit" and not trainer.sanity_checking
+        if not fitting or not isinstance(pl_module, Autoencoder) or not any(_boards(trainer)):
+            return
+        codes = pl_module.encode(batch["input"]).float().cpu()
+        numbers, counted = batch["n"].tolist(), batch["counted"].tolist()
+        self._codes += [(n, codes[i]) for i, n in enumerate(numbers) if counted[i]]
+        if batch_idx + 1 == trainer.num_val_batches[dataloader_idx]:
+            found = sorted(gather(self._codes), key=lambda code: code[0])
+            if trainer.is_global_zero:
+                self._show(trainer, pl_module, torch.stack([code for _, code in found]))
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Writes the histogram of what the task has measured by now."""
+        fitting = trainer.state.fn == "fit" and not trainer.sanity_checking
+        if not fitting or not trainer.is_global_zero or not isinstance(pl_module, VariationalAutoencoder):
+            return
+        if pl_module.kl_per_dimension is not None:
+            for board in _boards(trainer):
+                board.add_histogram("latents/kl", pl_module.kl_per_dimension, trainer.global_step)
+
+    def _show(self, trainer: Trainer, task: Autoencoder, codes: Tensor) -> None:
+        pictures = {"interpolation": draw_interpolation(task, codes[0], codes[len(codes) // 2])}
+        if len(codes) > 1:
+            pictures["traversal"] = draw_traversal(task, codes)
+        if isinstance(task, VariationalAutoencoder):
+            pictures["samples"] = draw_samples(task)
+        axes = _principal_axes(trainer, task) if trainer.should_stop else None
+        if axes is not None:
+            pictures["axes"] = draw_axes(axes, (task.network.in_channels, *task.network.image_size))
+        for board in _boards(trainer):
+            for name, picture in pictures.items():
+                board.add_image(f"latents/{name}", picture, trainer.global_step, dataformats="HWC")
+
+
+def _boards(trainer: Trainer) -> Iterator[Any]:
+    return (logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger))
+
+
+def _principal_axes(trainer: Trainer, task: Autoencoder) -> PrincipalComponents | None:
+    """Returns the axes that a linear autoencoder has found in its training images; None for others."""
+    network, data, reference = task.network, getattr(trainer, "datamodule", None), task.statistics.pca
+    if not isinstance(network, LinearAutoencoder) or not isinstance(data, WholeImages) or reference is None:
+        return None
+    return principal_of(network.principal_basis().cpu(), reference.mean.cpu(), data.targets("train"))
+
+
+@torch.no_grad()
+def _draw(task: Autoencoder, latents: Tensor) -> Tensor:
+    return task.decode(latents.to(task.device)).cpu()
+
+
+def draw_samples(task: Autoencoder) -> Picture:
+    """Returns the mean images of latents drawn from the prior N(0, I), the same latents at each call."""
+    latents = normal_noise(0, range(SAMPLES), Purpose.PRIOR, [task.network.latent_dim])
+    return draw_sheet(_draw(task, latents), SAMPLES_IN_ROW)
+
+
+def draw_interpolation(task: Autoencoder, first: Tensor, last: Tensor) -> Picture:
+    """Returns the images on the straight line between two latents, k values each."""
+    shares = torch.linspace(0, 1, STEPS)
+    latents = torch.lerp(first, last, shares[:, None])
+    return draw_sheet(_draw(task, latents), STEPS, [f"{share:.0%}" for share in shares.tolist()])
+
+
+def draw_traversal(task: Autoencoder, codes: Tensor) -> Picture:
+    """Returns the first image with one latent after the other moved, those first that change it most.
+
+    Args:
+        task: The model.
+        codes: Of at least two images, N×k; each latent moves about its mean in its standard deviations over them.
+    """
+    tried = codes.std(0).argsort(descending=True, stable=True)[:MOST_TRIED].tolist()
+    ends = _draw(task, _moved(codes, tried, (DEVIATIONS[0], DEVIATIONS[-1])).flatten(0, 1))
+    effect = (ends[1::2] - ends[::2]).square().flatten(1).mean(1)
+    chosen = [tried[i] for i in effect.argsort(descending=True, stable=True)[:MOST_TRAVERSED].tolist()]
+    captions = [f"{latent}: {steps:+.1f} sd" for latent in chosen for steps in DEVIATIONS]
+    return draw_sheet(_draw(task, _moved(codes, chosen, DEVIATIONS).flatten(0, 1)), len(DEVIATIONS), captions)
+
+
+def _moved(codes: Tensor, latents: Sequence[int], deviations: Sequence[float]) -> Tensor:
+    """Returns the first of N×k codes with one of the latents moved, latents×deviations×k."""
+    moved = codes[0].repeat(len(latents), len(deviations), 1)
+    for row, latent in enumerate(latents):
+        values = codes[:, latent]
+        moved[row, :, latent] = values.mean() + values.std() * torch.tensor(deviations)
+    return moved
+
+
+def draw_axes(fit: PrincipalComponents, shape: tuple[int, ...]) -> Picture:
+    """Returns principal axes as images about gray, on a fixed scale, with their shares of the variance.
+
+    Args:
+        fit: The axes.
+        shape: Channels, height and width of the images.
+    """
+    values = fit.axes.shape[1]
+    total = float(fit.variances.sum()) + fit.residual * (values - len(fit.axes))
+    axes = fit.axes[:MOST_AXES] * values**0.5 / (2 * AXIS_RANGE)
+    captions = [f"{i + 1}: {float(variance) / total:.1%}" for i, variance in enumerate(fit.variances[:MOST_AXES])]
+    return draw_sheet(0.5 + axes.view(-1, *shape), SAMPLES_IN_ROW, captions)

@@ -1,0 +1,61 @@
+"""The evidence lower bound of images, and what its parts tell of the latents."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+DECODED_AT_ONCE = 64  # latents, for their images share the memory
+ACTIVE = 0.01
+"""A latent is active if its posterior's mean varies over the images by more (variance; Burda et al., section 5.2)."""
+
+
+class Elbo(NamedTuple):
+    """The evidence lower bound of N images, in nats and in its two parts.
+
+    Attributes:
+        log_likelihood: log p(image | latent), summed over the values, at one latent drawn from the posterior; N.
+        kl: Kullback-Leibler divergence of the posterior from the prior for each latent, N×k, in closed form.
+    """
+
+    log_likelihood: Tensor
+    kl: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """The bound itself, N."""
+        return self.log_likelihood - self.kl.sum(1)
+
+
+def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Returns KL(N(mean, variance) || N(0, 1)) of each number, in nats (Kingma & Welling 2014, appendix B)."""
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
+
+
+def active_units(means: Tensor) -> int:
+    """Returns how many latents' posterior means, images×latents, vary by more than `ACTIVE` (Burda et al. 2016)."""
+    return int((means.var(0) > ACTIVE).sum())
+
+
+def importance_bound(
+    mean: Tensor, log_variance: Tensor, noise: Tensor, log_likelihood: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Returns the importance-weighted bound on log p(image), N in nats (Burda et al. 2016, equation 8).
+
+    Args:
+        mean: Of the posteriors, N×k.
+        log_variance: Of the posteriors, N×k.
+        noise: Standard normal, N×samples×k.
+        log_likelihood: Returns log p(image | latent), N×s, for s latents of each image, N×s×k; asked for a few at once.
+    """
+    mean, log_variance, weights = mean[:, None], log_variance[:, None], []
+    for some in torch.split(noise, max(1, DECODED_AT_ONCE // len(noise)), 1):
+        latents = mean + (0.5 * log_variance).exp() * some
+        # log p(latent) - log q(latent | image); the constants of the two Gaussians cancel.
+        prior = 0.5 * (some.square() + log_variance - latents.square()).sum(2)
+        weights.append(log_likelihood(latents) + prior)
+    return torch.cat(weights, 1).logsumexp(1) - math.log(noise.shape[1])

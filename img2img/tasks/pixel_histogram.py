@@ -1,0 +1,58 @@
+"""How the values of millions of pixels are spread, in a memory that does not grow with their number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+LOWEST, HIGHEST = 1e-9, 10.0
+BINS = 4096
+"""Each half a per cent wide."""
+
+
+class PixelHistogram:
+    """Counts non-negative values, such as squared errors, in bins of equal width on a logarithmic scale.
+
+    What lies outside [1e-9, 10] is counted at the end that it lies beyond.
+
+    Attributes:
+        counts: How many values fell into each bin.
+    """
+
+    def __init__(self, counts: NDArray[np.int64] | None = None) -> None:
+        self.counts = np.zeros(BINS, np.int64) if counts is None else counts
+
+    def add(self, values: NDArray[Any]) -> None:
+        """Counts values of any shape."""
+        decades = np.log(np.maximum(values.ravel(), LOWEST) / LOWEST) / np.log(HIGHEST / LOWEST)
+        self.counts += np.bincount(np.minimum((decades * BINS).astype(np.int64), BINS - 1), minlength=BINS)
+
+    def __add__(self, other: PixelHistogram) -> PixelHistogram:
+        return PixelHistogram(self.counts + other.counts)
+
+    def quantile(self, share: float) -> float:
+        """Returns a value that this share of what was counted does not exceed: the upper edge of a bin.
+
+        Raises:
+            ValueError: If nothing was counted.
+        """
+        total = int(self.counts.sum())
+        if total == 0:
+            raise ValueError("there are no values to take a quantile of")
+        found = int(np.searchsorted(np.cumsum(self.counts), share * total))
+        return float(LOWEST * (HIGHEST / LOWEST) ** ((min(found, BINS - 1) + 1) / BINS))
+
+
+def auroc(normal: PixelHistogram, abnormal: PixelHistogram) -> float:
+    """Returns the area under the ROC curve: how probably an abnormal value exceeds a normal one (ties count half).
+
+    Raises:
+        ValueError: If either is empty.
+    """
+    ours, theirs = abnormal.counts.astype(float), normal.counts.astype(float)
+    if not ours.sum() or not theirs.sum():
+        raise ValueError("an ROC curve needs normal and abnormal values")
+    below = np.cumsum(theirs) - theirs / 2
+    return float((ours * below).sum() / (ours.sum() * theirs.sum()))

@@ -1,0 +1,334 @@
+import math
+import os
+import re
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+from PIL import Image
+from torch.distributions import MultivariateNormal, Normal, kl_divergence
+from torch.utils.data import DataLoader
+
+import img2img
+from img2img.commands.trainer import Trainer
+from img2img.corruptions import GaussianNoise
+from img2img.data import WholeImages
+from img2img.data.pairs import collate
+from img2img.data.stream import EvaluationSampler
+from img2img.errors import UserError
+from img2img.networks import ConvAutoencoder, DenseAutoencoder
+from img2img.tasks import Bernoulli, Laplace, VariationalAutoencoder
+from img2img.tasks.elbo import active_units, gaussian_kl
+from img2img.tasks.noise import Purpose, normal_noise, uniform_noise
+from img2img.tasks.principal import fit_principal
+from tests.commands.test_distributed import run, table
+
+
+@pytest.fixture
+def faces(photo, tmp_path) -> Path:
+    """Pieces of a photograph, 16×16: 12 to train with, 5 to validate with, 3 to test with."""
+    for split, rows, count in (("train", 0, 12), ("val", 100, 5), ("test", 200, 3)):
+        (tmp_path / "faces" / split).mkdir(parents=True)
+        for i in range(count):
+            piece = photo[rows + 16 * (i % 4) :, 20 * i :][:16, :16]
+            Image.fromarray(piece).save(tmp_path / "faces" / split / f"{i:02}.png")
+    return tmp_path / "faces"
+
+
+def data_of(faces, batch_size=4, **kwargs) -> WholeImages:
+    kwargs = {"num_workers": 0, "seed": 0} | kwargs
+    return WholeImages(image_size=[16, 16], root=str(faces), channels=1, batch_size=batch_size, **kwargs)
+
+
+def tiny(likelihood=None, **kwargs) -> VariationalAutoencoder:
+    torch.manual_seed(0)
+    per_value = 1 if likelihood is None else likelihood.per_value
+    network = ConvAutoencoder([16, 16], channels=[8, 8], latent_dim=4, per_latent=2, per_value=per_value)
+    return VariationalAutoencoder(network, likelihood, **kwargs)
+
+
+def trainer_of(**kwargs) -> Trainer:
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
+    return Trainer(accelerator="cpu", enable_progress_bar=False, **quiet, **({"precision": "32-true"} | kwargs))
+
+
+def linear(sharpness=0.05) -> VariationalAutoencoder:
+    """One whose marginal likelihood is known: a linear decoder, image = W z + b + σ ε."""
+    torch.manual_seed(0)
+    task = VariationalAutoencoder(DenseAutoencoder([4, 4], latent_dim=2, hidden=(), per_latent=2))
+    task.freeze_scale(sharpness)
+    return task.double().eval()
+
+
+def test_the_divergence_is_that_of_torch_and_of_many_draws():
+    torch.manual_seed(0)
+    mean, log_variance = torch.randn(5, 3).double(), torch.randn(5, 3).double()
+    posterior, prior = Normal(mean, (0.5 * log_variance).exp()), Normal(torch.zeros(3).double(), 1.0)
+    kl = gaussian_kl(mean, log_variance)
+    torch.testing.assert_close(kl, kl_divergence(posterior, prior))
+    drawn = posterior.sample((200_000,))
+    # Standard errors of these means are below 0.01.
+    torch.testing.assert_close(
+        (posterior.log_prob(drawn) - prior.log_prob(drawn)).mean(0), kl, atol=0.05, rtol=0, check_dtype=False
+    )
+
+
+def test_the_bound_is_what_its_definition_says():
+    task, image = linear(), torch.rand(3, 1, 4, 4).double()
+    noise = torch.randn(3, 2).double()
+    with torch.no_grad():
+        mean, log_variance = task.posterior(image)
+        latent = mean + (0.5 * log_variance).exp() * noise
+        pixels = Normal(task.network.decode(latent) + 0.5, math.sqrt(0.05 + math.exp(-12)))
+        bound = task.elbo(image, noise)
+    torch.testing.assert_close(bound.log_likelihood, pixels.log_prob(image).sum((1, 2, 3)), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(bound.total, bound.log_likelihood - bound.kl.sum(1))
+
+
+def test_the_importance_weighted_bound_tightens_up_to_the_likelihood():
+    task, image = linear(), torch.rand(40, 1, 4, 4).double()
+    noise = torch.randn(40, 2048, 2).double()
+    with torch.no_grad():
+        bounds = [task.importance_weighted(image, noise[:, :count]).mean() for count in (1, 16, 256, 2048)]
+        elbo = torch.stack([task.elbo(image, noise[:, i]).total.mean() for i in range(64)]).mean()
+        weight, bias = (each.detach() for each in task.network.decoder[0].parameters())
+        spread = weight @ weight.T + (0.05 + math.exp(-12)) * torch.eye(16).double()
+        exact = MultivariateNormal(bias + 0.5, spread).log_prob(image.flatten(1)).mean()
+    assert elbo < bounds[1] < bounds[2] < bounds[3] < exact + 0.05
+    assert bounds[0] < bounds[1]
+    assert bounds[3] == pytest.approx(float(exact), abs=0.1)
+    assert exact - elbo > 0.3, "else the test would tell nothing"
+
+
+def scores(task, data, batch_size, rank=0, world=1, test=False) -> dict[int, dict[str, float]]:
+    """Evaluates a share of the validation images and returns each image's scores before they are averaged."""
+    pairs = data._evaluation_pairs(data._sources["val"], None)
+    sampler = EvaluationSampler(len(pairs), rank, world)
+    loader = DataLoader(pairs, batch_size=batch_size, sampler=sampler, collate_fn=collate)
+    kept: dict[int, dict[str, float]] = {}
+
+    class Keep(Callback):
+        def on_validation_epoch_end(self, trainer, pl_module):
+            assert len({score.n for score in pl_module._scores}) == len(pl_module._scores)
+            kept.update({score.n: score.values for score in pl_module._scores})
+
+    trainer_of(precision="64-true", callbacks=[Keep()]).validate(task, loader, verbose=False)
+    return kept
+
+
+def test_measurements_depend_neither_on_the_batch_nor_on_who_shares_them(faces):
+    task, data = tiny(), data_of(faces)
+    data.setup("fit")
+    alone = scores(task, data, 1)
+    assert len(alone) == 5
+    shared = scores(task, data, 2, 0, 2) | scores(task, data, 2, 1, 2)
+    for other in (scores(task, data, 5), shared):
+        assert other.keys() == alone.keys()
+        for n, values in alone.items():
+            assert {"elbo", "bits_per_dim", "kl", "log_likelihood", "loss", "mse", "psnr"} <= values.keys()
+            assert other[n] == pytest.approx(values, rel=1e-9)
+    elbos = [values["elbo"] for values in alone.values()]
+    assert len(set(elbos)) == 5
+    first = alone[0]
+    assert first["elbo"] == pytest.approx(first["log_likelihood"] - first["kl"])
+    assert first["bits_per_dim"] == pytest.approx(-first["elbo"] / 256 / math.log(2) + 8)
+
+
+def test_a_denoising_one_sees_the_corrupted_image_and_describes_the_clean_one(faces):
+    task, data = tiny(), data_of(faces, corruption=[GaussianNoise(50)])
+    data.setup("fit")
+    values = scores(task, data, 5)[2]
+    item = data._evaluation_pairs(data._sources["val"], None)[2, True]
+    image, target = (item[key].permute(2, 0, 1)[None].double() for key in ("input", "target"))
+    assert (image - target).abs().mean() > 0.1
+    target = (255 * target + uniform_noise(0, [2], Purpose.DEQUANTISATION, [1, 16, 16])) / 256
+    with torch.no_grad():
+        bound = task.double().elbo(image, normal_noise(0, [2], Purpose.EVALUATION, [4]), target)
+    assert values["elbo"] == pytest.approx(float(bound.total))
+
+
+def test_testing_measures_the_tighter_bound_too(faces):
+    data, task = data_of(faces), tiny(importance_samples=32)
+    task.freeze_scale(0.01)
+    (found,) = trainer_of().test(task, datamodule=data, verbose=False)
+    assert found["test/bits_per_dim_iw"] < found["test/bits_per_dim"]
+    assert found["test/active_units"] == 0, "an untrained encoder says the same of all images"
+
+
+def test_noise_is_that_of_the_sample_the_seed_and_the_purpose():
+    both = normal_noise(0, [3, 8], Purpose.TRAINING, [5])
+    assert torch.equal(both[1], normal_noise(0, [8], Purpose.TRAINING, [5])[0])
+    for other in (
+        normal_noise(1, [8], Purpose.TRAINING, [5]),
+        normal_noise(0, [8], Purpose.EVALUATION, [5]),
+        both[:1],
+    ):
+        assert not torch.equal(other[0], both[1])
+    uniform = uniform_noise(0, range(100), Purpose.DEQUANTISATION, [100])
+    assert 0 <= uniform.min() < uniform.max() < 1
+    assert uniform.mean() == pytest.approx(0.5, abs=0.01)  # standard error 0.003
+
+
+class Follow(Callback):
+    """Notes what training logs at each step."""
+
+    def __init__(self):
+        self.steps = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.steps.append({name: float(value) for name, value in trainer.callback_metrics.items()})
+
+
+def test_the_weight_of_the_divergence_rises_to_beta_and_the_loss_is_in_nats_a_value(faces):
+    task, follow = tiny(beta=4.0, kl_warmup=0.5), Follow()
+    trainer_of(max_steps=8, callbacks=[follow]).fit(task, datamodule=data_of(faces))
+    assert [step["train/kl_weight"] for step in follow.steps] == pytest.approx([0, 1, 2, 3, 4, 4, 4, 4])
+    for step in follow.steps:
+        nats = -step["train/log_likelihood"] + step["train/kl_weight"] * step["train/kl"]
+        assert step["train/loss"] == pytest.approx(nats / 256, rel=1e-5)
+
+
+def test_free_bits_are_not_charged_for():
+    kl = torch.tensor([0.1, 2.0], requires_grad=True)
+    charged = tiny(free_bits=0.5).charged(kl)
+    charged.backward()
+    assert charged.item() == pytest.approx(2.5)
+    assert kl.grad.tolist() == [0, 1]
+    assert tiny().charged(kl).item() == pytest.approx(2.1)
+
+
+def test_active_units_are_counted_by_the_variance_of_the_means():
+    torch.manual_seed(0)
+    assert active_units(torch.randn(1000, 4) * torch.tensor([1.0, 0.2, 0.05, 0.0]) + 3) == 2
+
+
+@pytest.mark.parametrize(("beta", "collapses"), [(1e4, True), (0.1, False)])
+def test_a_collapsed_posterior_is_warned_of_once(faces, beta, collapses):
+    task = tiny(beta=beta, kl_warmup=0.1, lr=1e-2, warmup_steps=0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        data = data_of(faces, batch_size=12, samples_per_epoch=240)
+        trainer_of(max_steps=60, gradient_clip_val=1.0).fit(task, datamodule=data)
+    said = [str(warning.message) for warning in caught if "latents are active" in str(warning.message)]
+    assert len(said) == collapses
+    if collapses:
+        assert "0 of 4" in said[0]
+        assert "smaller beta than 10000" in said[0]
+
+
+def test_training_does_not_depend_on_workers(faces):
+    weights = []
+    for workers, seed in ((0, 0), (2, 0), (0, 1)):
+        task = tiny(Laplace())
+        trainer_of(max_steps=3).fit(task, datamodule=data_of(faces, num_workers=workers, seed=seed))
+        weights.append(torch.cat([each.flatten() for each in task.parameters()]))
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_sigma_over_the_training_images_is_the_best_one(faces):
+    task, image = tiny(), torch.rand(6, 1, 16, 16)
+    batch = {"image": image, "n": torch.arange(6)}
+    with torch.no_grad():
+        best = float(task.squared_error_of(batch).mean())
+        elbos = {}
+        for factor in (0.9, 1.0, 1.1):
+            task.freeze_scale(best * factor)
+            noise = normal_noise(0, range(6), Purpose.TRAINING, [4])
+            target = (255 * image + uniform_noise(0, range(6), Purpose.TRAINING_DEQUANTISATION, [1, 16, 16])) / 256
+            elbos[factor] = float(task.elbo(image, noise, target).total.mean())
+    assert elbos[1.0] > max(elbos[0.9], elbos[1.1])
+    trainer_of(max_steps=1).fit(task, datamodule=data_of(faces))
+    assert not task.likelihood.frozen, "training goes on with a σ that follows it"
+    assert tiny(Laplace()).squared_error_of(batch) is None, "it has no σ that all values share"
+
+
+def test_latents_become_images_and_draws():
+    task, image = tiny(Laplace()), torch.rand(5, 1, 16, 16)
+    with torch.no_grad():
+        mean, log_variance = task.posterior(image)
+        assert torch.equal(task.encode(image), mean)
+        assert log_variance.shape == mean.shape == (5, 4)
+        drawn = [task.draw(mean, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
+        assert torch.equal(drawn[0], drawn[1])
+        assert not torch.equal(drawn[0], drawn[2])
+        assert (drawn[0] - task.decode(mean)).std() > 0.01
+        assert torch.equal(task(image), task.decode(mean))
+        elbo = task.elbo_of({"image": image, "n": torch.arange(5)})
+        torch.testing.assert_close(elbo[3:4], task.elbo_of({"image": image[3:4], "n": torch.tensor([0])}))
+
+
+@pytest.mark.parametrize("likelihood", [None, Laplace()])
+def test_with_a_linear_part_training_begins_at_the_image_that_pca_draws(faces, likelihood):
+    network = ConvAutoencoder(
+        [16, 16], channels=[8], latent_dim=2, per_latent=2, per_value=1 + bool(likelihood), linear=True
+    )
+    task, data = VariationalAutoencoder(network, likelihood), data_of(faces)
+    data.setup("fit")
+    (images,) = data.targets("train")
+    pca, image = fit_principal([images], 2), torch.from_numpy(images)
+    task.begin_at(pca)
+    with torch.no_grad():
+        torch.testing.assert_close(task(image), pca.reconstruct(image).clamp(0, 1), atol=1e-4, rtol=0)
+        torch.testing.assert_close(task.posterior(image)[0].std(0), torch.ones(2), atol=1e-3, rtol=0)
+
+
+def test_what_does_not_fit_is_said_in_a_line():
+    with pytest.raises(UserError, match=r"needs network.init_args\.per_latent: 2, not 1"):
+        VariationalAutoencoder(ConvAutoencoder([16, 16]))
+    with pytest.raises(UserError, match=r"needs network.init_args\.per_value: 2, not 1"):
+        VariationalAutoencoder(ConvAutoencoder([16, 16], per_latent=2), Laplace())
+    with pytest.raises(UserError, match="standardise: false"):
+        VariationalAutoencoder(ConvAutoencoder([16, 16], per_latent=2, standardise=True))
+    with pytest.raises(UserError, match="Bernoulli needs linear: false"):
+        VariationalAutoencoder(ConvAutoencoder([16, 16], per_latent=2, linear=True), Bernoulli())
+    with pytest.raises(UserError, match="free_bits must be at least 0"):
+        tiny(free_bits=-1.0)
+    assert VariationalAutoencoder(likelihood=Laplace()).network.per_value == 2
+
+
+RECIPE = {
+    "class_path": "img2img.tasks.VariationalAutoencoder",
+    "init_args": {
+        "network": {
+            "class_path": "img2img.networks.ConvAutoencoder",
+            "init_args": {"image_size": [16, 16], "channels": [8, 8], "latent_dim": 4, "per_latent": 2},
+        },
+        "likelihood": {"class_path": "img2img.tasks.SharedGaussian"},
+    },
+}
+
+
+def test_a_checkpoint_brings_its_sigma(faces):
+    task = img2img.build(RECIPE)
+    trainer = trainer_of(max_steps=2)
+    trainer.fit(task, datamodule=data_of(faces))
+    task.freeze_scale(0.02)
+    trainer.save_checkpoint("vae.ckpt")
+    again, image = img2img.load("vae.ckpt"), torch.rand(2, 1, 16, 16)
+    assert again.likelihood.frozen
+    with torch.no_grad():
+        assert torch.equal(again.elbo(image, torch.ones(2, 4)).total, task.eval().elbo(image, torch.ones(2, 4)).total)
+
+
+@pytest.mark.slow
+def test_two_processes_measure_what_one_measures(faces, capsys):
+    task = img2img.build(RECIPE)
+    trainer = trainer_of(max_steps=2)
+    trainer.fit(task, datamodule=data_of(faces))
+    trainer.save_checkpoint("vae.ckpt")
+    flags = [
+        *("test", "--config", "vae.yaml", f"--data.root={faces}", "--data.image_size=[16,16]"),
+        *("--model.network.init_args.image_size=[16,16]", "--model.network.init_args.channels=[8,8]"),
+        *("--model.network.init_args.latent_dim=4", "--ckpt_path=vae.ckpt", "--trainer.accelerator=cpu"),
+        *("--trainer.precision=64-true", "--trainer.enable_progress_bar=false"),
+    ]
+    os.environ.pop("IMG2IMG_RUN", None)
+    alone, shared = (
+        {name: float(value) for name, value in table(run("-m", "img2img", *flags, *more))}
+        for more in ([], ["--trainer.strategy=ddp", "--trainer.devices=2"])
+    )
+    assert re.search("bits_per_dim_iw", " ".join(alone))
+    assert shared == pytest.approx(alone, rel=1e-9)
