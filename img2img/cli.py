@@ -19,6 +19,7 @@ COMMANDS = {
     ),
     "encode": ("encode", "images as an autoencoder's few numbers: img2img encode photos/ OUT.npz --model best.ckpt"),
     "evaluate-latents": ("evaluate_latents", "how well these numbers tell the folders apart, beside PCA's"),
+    "score": ("score", "how abnormal images are to an autoencoder: img2img score parts/ OUT.csv --model best.ckpt"),
     "preview": ("preview", "draw pairs of a config's stream: img2img preview --config denoise.yaml pairs.png"),
     "sample": ("sample", "draw images that an autoencoder imagines: img2img sample faces.png --model vae.ckpt"),
     "interpolate": ("interpolate", "draw the way from one image to another: img2img interpolate a.png b.png way.gif"),

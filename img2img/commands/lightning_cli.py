@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import albumentations
+import torch.distributed as dist
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from torch import nn
 
 import img2img.data
@@ -23,6 +24,7 @@ from img2img.callbacks import (
     BestCheckpoint,
     FinalValidation,
     LastCheckpoint,
+    LatentPictures,
     LatentProjector,
     LinearReference,
     Progress,
@@ -31,13 +33,16 @@ from img2img.callbacks import (
     Throughput,
 )
 from img2img.callbacks.checkpoints import run_folder
+from img2img.commands.applying import Devices
 from img2img.commands.arguments import Arguments
+from img2img.commands.calibrate import calibrate_checkpoint
 from img2img.commands.checks import check_folders, check_mask
 from img2img.commands.messages import essence
 from img2img.commands.output import Output
 from img2img.commands.restoring import Restoring
 from img2img.commands.runs import claim_run
 from img2img.commands.trainer import Trainer, quieten
+from img2img.data import WholeImages
 from img2img.errors import UserError
 from img2img.tasks import Autoencoder, PairedTask, Restoration, Task
 from img2img.tasks.checkpoint import check_weights
@@ -203,7 +208,7 @@ class CLI(LightningCLI):
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Any:
         config["callbacks"] = list(config.get("callbacks") or [])
         if self.subcommand == "fit":
-            callbacks += [LinearReference(), FinalValidation(), Throughput()]
+            callbacks += [LinearReference(), LatentPictures(), FinalValidation(), Throughput()]
             if config.get("logger") is not False:
                 callbacks += [RunRecord(self.config_dump), LearningRateMonitor("step"), LatentProjector()]
         else:
@@ -213,7 +218,9 @@ class CLI(LightningCLI):
         return super()._instantiate_trainer(config, callbacks)
 
     def after_fit(self) -> None:
-        """Says in the last line where everything is."""
+        """Calibrates autoencoders' checkpoints, and says in the last line where everything is."""
+        if self.run_folder is not None and isinstance(self.model, Autoencoder):
+            self._calibrate(self.run_folder)
         if self.run_folder is None or not self.trainer.is_global_zero:
             return
         means = {name.removeprefix("val/"): float(value) for name, value in self.trainer.callback_metrics.items()}
@@ -225,6 +232,21 @@ class CLI(LightningCLI):
         root = self.arguments.root if self.arguments else folder
         watch = "img2img watch" if str(root) == "runs" else f"img2img watch {root}"
         print(f"\nDone: {score}{', '.join(there)}; TensorBoard: {watch}")
+
+    def _calibrate(self, folder: Path) -> None:
+        if not isinstance(self.datamodule, WholeImages):
+            return
+        # On the devices that trained; on one of them where the processes of the others ended with the training.
+        shared, device = dist.is_available() and dist.is_initialized(), self.trainer.strategy.root_device.type
+        ids = self.trainer.device_ids if shared else self.trainer.device_ids[:1]
+        devices: int | str = "".join(f"{number}," for number in ids) if device == "cuda" else len(ids)
+        where = Devices(device, devices, self.trainer.num_nodes if shared else 1)
+        # Training goes on from the last, which must find what it left.
+        for name, freeze in (("best.ckpt", True), ("last.ckpt", False)):
+            try:
+                calibrate_checkpoint(folder / name, self.model, self.datamodule, where, freeze)
+            except UserError as error:
+                rank_zero_warn(f"{folder / name} is not calibrated: {error}")
 
 
 def run_logger(folder: Path) -> TensorBoardLogger:

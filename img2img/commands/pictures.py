@@ -84,8 +84,8 @@ def training_codes(task: Autoencoder) -> dict[str, Tensor]:
     """
     if not task.statistics.latents:
         raise UserError(
-            "this checkpoint knows nothing of the codes of its training images, whose spread this needs; "
-            "img2img interpolate and edit do without"
+            "this checkpoint knows nothing of the codes of its training images, which are measured when training ends: "
+            "go on with img2img fit … --ckpt_path last"
         )
     return task.statistics.latents
 

@@ -10,7 +10,7 @@ from img2img.shipped import shipped_configs
 
 @pytest.mark.parametrize("config", [path.name for path in shipped_configs()])
 def test_every_config_can_be_previewed(config, data_flags, capsys):
-    whole = config in ("autoencode.yaml", "pca.yaml")  # scaled, not cropped
+    whole = config in ("anomaly.yaml", "autoencode.yaml", "pca.yaml", "vae.yaml")  # scaled, not cropped
     size = "--data.image_size=[32,32]" if whole else "--data.crop_size=32"
     main(["preview", "pairs.png", "--config", config, *data_flags(config), size])
     picture = np.array(Image.open("pairs.png"))

@@ -24,7 +24,7 @@ def mask_folder(photos: Path) -> Path:
     return photos.parent / "masks"
 
 
-AUTOENCODERS = ("autoencode.yaml", "pca.yaml")
+AUTOENCODERS = ("anomaly.yaml", "autoencode.yaml", "pca.yaml", "vae.yaml")
 
 
 @pytest.mark.parametrize("config", [path.name for path in shipped_configs() if path.name not in AUTOENCODERS])
@@ -52,13 +52,13 @@ def test_every_config_fits_validates_tests_and_predicts(program, photos, config,
 @pytest.mark.parametrize("config", AUTOENCODERS)
 def test_every_autoencoder_fits_validates_and_tests(config, photos, capsys):
     size = [f"--{part}.image_size=[16,12]" for part in ("data", "model.network.init_args")]
-    narrow = ["--model.network.init_args.channels=[8,8]"] if config == "autoencode.yaml" else []
+    narrow = [] if config == "pca.yaml" else ["--model.network.init_args.channels=[8,8]"]
     latents = ["--model.network.init_args.latent_dim=2", "--data.batch_size=2"]
     common = ["--config", config, f"--data.root={photos}", *size, *narrow, *latents, "--trainer.accelerator=cpu"]
     main(["fit", *common, "--trainer.max_steps=3", "--trainer.enable_progress_bar=false"])
     run = Path(f"runs/{config.removesuffix('.yaml')}/0")
     assert {"best.ckpt", "last.ckpt", "grid.png", "config.yaml"} <= {file.name for file in run.iterdir()}
-    assert re.search(r"Done: val error [\d.]+, PCA [\d.]+; checkpoint", capsys.readouterr().out)
+    assert re.search(r"Done: val (-?[\d.]+ bits/dim, )?error [\d.]+, PCA [\d.]+; checkpoint", capsys.readouterr().out)
     main(["test", *common, f"--ckpt_path={run / 'best.ckpt'}"])
     assert "test/mse_pca" in capsys.readouterr().out
     with pytest.raises(SystemExit):
