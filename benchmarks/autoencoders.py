@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 
 from img2img.data import WholeImages
+from img2img.data.folders import Split
 from img2img.tasks import Autoencoder
 
 
@@ -57,9 +59,14 @@ def data_of(folder: Path, size: Sequence[int], seed: int, **options: object) -> 
     return data
 
 
-def images_of(data: WholeImages, split: str) -> np.ndarray:
+def images_of(data: WholeImages, split: Split) -> np.ndarray:
     """Returns all images of a split, N×C×H×W."""
-    return np.concatenate(list(data.targets(split)))  # type: ignore[arg-type]
+    return np.concatenate(list(data.targets(split)))
+
+
+def paths_of(data: WholeImages, split: Split) -> list[Path]:
+    """Returns the files of these images."""
+    return list(data.clean_images(split, sys.maxsize).paths)
 
 
 def plus_minus(values: Sequence[float], digits: int = 4) -> str:
