@@ -53,7 +53,7 @@ def test_every_config_fits_validates_tests_and_predicts(program, photos, config,
 def test_every_autoencoder_fits_validates_and_tests(config, photos, capsys):
     size = [f"--{part}.image_size=[16,12]" for part in ("data", "model.network.init_args")]
     narrow = [] if config == "pca.yaml" else ["--model.network.init_args.channels=[8,8]"]
-    latents = ["--model.network.init_args.latent_dim=2", "--data.batch_size=2"]
+    latents = ["--model.network.init_args.latent_dim=3", "--data.batch_size=2"]
     common = ["--config", config, f"--data.root={photos}", *size, *narrow, *latents, "--trainer.accelerator=cpu"]
     main(["fit", *common, "--trainer.max_steps=3", "--trainer.enable_progress_bar=false"])
     run = Path(f"runs/{config.removesuffix('.yaml')}/0")

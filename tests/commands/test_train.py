@@ -87,9 +87,9 @@ def test_images_are_decoded_once_before_training(program, photos, monkeypatch, t
     from img2img.data import cache
 
     decoded = []
-    read = cache.read_image
+    read = cache.read_finite
     monkeypatch.setenv("IMG2IMG_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(cache, "read_image", lambda path: decoded.append(path) or read(path))
+    monkeypatch.setattr(cache, "read_finite", lambda path: decoded.append(path) or read(path))
     program("fit", "--trainer.max_steps=4")
     assert sorted(decoded) == sorted([*(photos / "train").glob("*.png"), *(photos / "val").glob("*.png")])
     program("test", "--ckpt_path=best")
