@@ -322,7 +322,8 @@ def test_two_processes_measure_what_one_measures(faces, capsys):
     flags = [
         *("test", "--config", "vae.yaml", f"--data.root={faces}", "--data.image_size=[16,16]"),
         *("--model.network.init_args.image_size=[16,16]", "--model.network.init_args.channels=[8,8]"),
-        *("--model.network.init_args.latent_dim=4", "--ckpt_path=vae.ckpt", "--trainer.accelerator=cpu"),
+        *("--model.network.init_args.latent_dim=4", "--model.network.init_args.linear=false"),
+        *("--ckpt_path=vae.ckpt", "--trainer.accelerator=cpu"),
         *("--trainer.precision=64-true", "--trainer.enable_progress_bar=false"),
     ]
     os.environ.pop("IMG2IMG_RUN", None)
