@@ -83,7 +83,8 @@ class LatentPictures(Callback):
             pictures["traversal"] = draw_traversal(task, codes)
         if isinstance(task, VariationalAutoencoder):
             pictures["samples"] = draw_samples(task)
-        axes = _principal_axes(trainer, task) if trainer.should_stop else None
+        data = getattr(trainer, "datamodule", None)
+        axes = principal_axes(task, data) if trainer.should_stop and isinstance(data, WholeImages) else None
         if axes is not None:
             pictures["axes"] = draw_axes(axes, (task.network.in_channels, *task.network.image_size))
         for board in _boards(trainer):
@@ -95,10 +96,15 @@ def _boards(trainer: Trainer) -> Iterator[Any]:
     return (logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger))
 
 
-def _principal_axes(trainer: Trainer, task: Autoencoder) -> PrincipalComponents | None:
-    """Returns the axes that a linear autoencoder has found in its training images; None for others."""
-    network, data, reference = task.network, getattr(trainer, "datamodule", None), task.statistics.pca
-    if not isinstance(network, LinearAutoencoder) or not isinstance(data, WholeImages) or reference is None:
+def principal_axes(task: Autoencoder, data: WholeImages) -> PrincipalComponents | None:
+    """Returns the axes that a linear autoencoder has found in its training images; None for others.
+
+    Args:
+        task: The model, which knows its reference (`statistics.pca`); else None is returned as well.
+        data: Its images, set up for training.
+    """
+    network, reference = task.network, task.statistics.pca
+    if not isinstance(network, LinearAutoencoder) or reference is None:
         return None
     return principal_of(network.principal_basis().cpu(), reference.mean.cpu(), data.targets("train"))
 

@@ -14,9 +14,8 @@ class LinearReference(Callback):
     """Fits principal components, as many as the model has latents, to the clean training images.
 
     In closed form, on the first process; the others get its result, at which the network may begin, unless it begins
-    with given weights. A run that goes on
-    has them in its checkpoint; what else is known there of the training images was measured through weights that now
-    change, and is forgotten.
+    with given weights. A run that goes on has them in its checkpoint; what else is known there of the training images
+    was measured through weights that now change, and is forgotten.
     """
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

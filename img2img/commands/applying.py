@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,8 +33,23 @@ class Devices:
     batch_size: int = 32
 
 
-def add_device_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of `Devices`, `--model` and `--trust` to a command's parser."""
+def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> dict[str, Any]:
+    """Returns what a command line asks for, by the names of the command's function, and lets it name one's own classes.
+
+    Args:
+        parser: The command's, which gets `--model`, `--trust` and the options of `Devices`.
+        arguments: The command line.
+
+    Raises:
+        UserError: If a number is below 1.
+    """
+    _add_options(parser)
+    options = parser.parse_args(arguments)
+    sys.path.append(os.getcwd())  # networks of one's own
+    return vars(options) | asdict(_devices_of(options))
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, help="the checkpoint, such as runs/vae/0/best.ckpt")
     parser.add_argument("--trust", action="append", default=[], help="a package whose classes the checkpoint may name")
     parser.add_argument("--accelerator", default="auto", help="cpu, gpu, … (default: auto)")
@@ -43,12 +59,7 @@ def add_device_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch_size", type=int, default=32, help="images at a time (default: 32)")
 
 
-def devices_of(options: argparse.Namespace) -> Devices:
-    """Returns the `Devices` that a parsed command line asks for.
-
-    Raises:
-        UserError: If a number is below 1.
-    """
+def _devices_of(options: argparse.Namespace) -> Devices:
     if options.batch_size < 1 or options.num_nodes < 1:
         raise UserError("--batch_size and --num_nodes must be at least 1")
     devices = int(options.devices) if options.devices.isdigit() else options.devices

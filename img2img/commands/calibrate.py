@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from img2img.callbacks.latents import principal_axes
 from img2img.commands.applying import Devices, apply, first_process
 from img2img.data import WholeImages
 from img2img.errors import UserError
 from img2img.imaging.parts import appearing
-from img2img.networks import LinearAutoencoder
 from img2img.tasks import Autoencoder
 from img2img.tasks.autoencoding import MOST_CODES, QUANTILES, Statistics
 from img2img.tasks.base import Batch
@@ -25,7 +25,7 @@ from img2img.tasks.checkpoint import CHECKPOINT_KEY, read_checkpoint
 from img2img.tasks.cloud import moments
 from img2img.tasks.gather import gather
 from img2img.tasks.pixel_histogram import PixelHistogram
-from img2img.tasks.principal import fit_principal, principal_of
+from img2img.tasks.principal import fit_principal
 from img2img.tasks.scores import PCA, Scorer, scores_of
 
 QUANTILE = 0.95
@@ -60,7 +60,8 @@ def calibrate(
     task.eval()
     training = data.clean_images("train", MOST_CODES)
     pca = task.statistics.pca or _on_first(lambda: fit_principal(data.targets("train"), task.network.latent_dim))
-    statistics = Statistics(pca=pca, axes=_on_first(lambda: _axes(task, data, pca)))
+    task.statistics.pca = pca
+    statistics = Statistics(pca=pca, axes=_on_first(lambda: principal_axes(task, data)))
     asked = _Measuring(Scorer(statistics), task.network.image_size)
     rows = apply(task, training, asked, where, progress=False)
     codes = {name: torch.stack([row[name] for row in rows]) for name in rows[0] if isinstance(rows[0][name], Tensor)}
@@ -170,12 +171,6 @@ def _thresholds(
 def threshold_of(normal: Tensor, quantile: float) -> float:
     """Returns the value that this share of normal images' does not exceed."""
     return float(np.quantile(normal.double().numpy(), quantile))
-
-
-def _axes(task: Autoencoder, data: WholeImages, pca: Any) -> Any:
-    if not isinstance(task.network, LinearAutoencoder):
-        return None
-    return principal_of(task.network.principal_basis().cpu(), pca.mean.cpu(), data.targets("train"))
 
 
 def _on_first(compute: Any) -> Any:

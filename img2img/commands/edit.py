@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from img2img.commands.applying import (
     Batch,
     Devices,
-    add_device_options,
     apply,
-    devices_of,
     first_process,
     open_autoencoder,
+    parse,
     without_problems,
 )
 from img2img.commands.checks import check_folders
@@ -58,11 +56,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     )
     add("--plain", action="store_true", help="write what the model draws, instead of adding its change to the original")
     add("--overwrite", action="store_true", help="replace outputs that are there")
-    add_device_options(parser)
-    options = vars(parser.parse_args(arguments))
-    devices = asdict(devices_of(argparse.Namespace(**options)))
-    sys.path.append(os.getcwd())  # networks of one's own
-    if edit(**(options | devices)):
+    if edit(**parse(parser, arguments)):
         raise SystemExit(1)
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 from img2img.commands.applying import (
     Batch,
     Devices,
-    add_device_options,
     apply,
-    devices_of,
     first_process,
     open_autoencoder,
+    parse,
     without_problems,
 )
 from img2img.commands.checks import check_output_file
@@ -42,23 +39,15 @@ def run(command: str, arguments: Sequence[str]) -> None:
     parser.add_argument("output", help="the table to write: .npz, .csv or .parquet")
     parser.add_argument("--projector", metavar="DIR", help="also a folder for TensorBoard's Projector, with thumbnails")
     parser.add_argument("--overwrite", action="store_true", help="replace the table if it is there")
-    add_device_options(parser)
-    options = parser.parse_args(arguments)
-    sys.path.append(os.getcwd())  # networks of one's own
-    projector = None if options.projector is None else Path(options.projector)
-    table, unreadable = _encode(
-        Path(options.input),
-        Path(options.output),
-        options.model,
-        projector,
-        options.overwrite,
-        options.trust,
-        devices_of(options),
-    )
+    options = parse(parser, arguments)
+    source, output, projector = (options.pop(name) for name in ("input", "output", "projector"))
+    model, overwrite, trust = (options.pop(name) for name in ("model", "overwrite", "trust"))
+    board = None if projector is None else Path(projector)
+    table, unreadable = _encode(Path(source), Path(output), model, board, overwrite, trust, Devices(**options))
     if first_process():
         linear = "" if table.pca_error is None else f", PCA {table.pca_error.mean():.5f}"
         print(
-            f"{len(table)} image(s) of {len(set(table.label))} label(s): {options.output}; "
+            f"{len(table)} image(s) of {len(set(table.label))} label(s): {output}; "
             f"error {table.error.mean():.5f}{linear}"
         )
         if projector is not None:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from img2img.commands.applying import Devices, add_device_options, devices_of, first_process, open_autoencoder
+from img2img.commands.applying import Devices, first_process, open_autoencoder, parse
 from img2img.commands.pictures import check_picture, decode_all, look_at, write_picture
 from img2img.errors import UserError, printable
 
@@ -28,11 +25,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     parser.add_argument("output", help="the sheet, such as between.png, or the film, between.gif")
     parser.add_argument("--steps", type=int, default=8, help="images from one end to the other (default: 8)")
     parser.add_argument("--overwrite", action="store_true", help="replace the picture if it is there")
-    add_device_options(parser)
-    options = vars(parser.parse_args(arguments))
-    devices = asdict(devices_of(argparse.Namespace(**options)))
-    sys.path.append(os.getcwd())  # networks of one's own
-    interpolate(**(options | devices))
+    interpolate(**parse(parser, arguments))
 
 
 def interpolate(

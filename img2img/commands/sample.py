@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
-import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from img2img.commands.applying import (
     Batch,
     Devices,
-    add_device_options,
     apply,
-    devices_of,
     first_process,
     open_autoencoder,
+    parse,
     without_problems,
 )
 from img2img.commands.checks import check_free
@@ -50,11 +46,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     parser.add_argument("--seed", type=int, default=0, help="image i depends on the seed and i alone (default: 0)")
     parser.add_argument("--temperature", type=float, default=1.0, help="factor of the latents' spread (default: 1)")
     parser.add_argument("--overwrite", action="store_true", help="replace what is there")
-    add_device_options(parser)
-    options = vars(parser.parse_args(arguments))
-    devices = asdict(devices_of(argparse.Namespace(**options)))
-    sys.path.append(os.getcwd())  # networks of one's own
-    if sample(**(options | devices)):
+    if sample(**parse(parser, arguments)):
         raise SystemExit(1)
 
 

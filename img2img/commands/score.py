@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 from img2img.commands.applying import (
     Batch,
     Devices,
-    add_device_options,
     apply,
-    devices_of,
     first_process,
     open_autoencoder,
+    parse,
     without_problems,
 )
 from img2img.commands.checks import check_folders, check_output_file
@@ -69,7 +67,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
         f"img2img {command}", description="Say how abnormal images are to a model trained on normal ones only."
     )
     add = parser.add_argument
-    add("input", help="folder (searched recursively) or image; the names of folders are the labels")
+    add("source", metavar="input", help="folder (searched recursively) or image; the names of folders are the labels")
     add("output", help="the table to write, OUT.csv: a column a score, PCA's beside them")
     add("--maps", metavar="DIR", help="also where images are abnormal: maps and overlays in their own size")
     add(
@@ -79,24 +77,10 @@ def run(command: str, arguments: Sequence[str]) -> None:
     add("--tensorboard", metavar="DIR", help="also histograms of normal and abnormal scores, for img2img watch DIR")
     add("--quantile", type=float, help="share of held-out normal images below the threshold (default: the model's)")
     add("--overwrite", action="store_true", help="replace what is there")
-    add_device_options(parser)
-    options = parser.parse_args(arguments)
-    sys.path.append(os.getcwd())  # networks of one's own
-    scores = score(
-        options.input,
-        options.output,
-        options.model,
-        options.maps,
-        options.normal,
-        options.masks,
-        options.tensorboard,
-        options.quantile,
-        options.overwrite,
-        options.trust,
-        **vars(devices_of(options)),
-    )
+    options = parse(parser, arguments)
+    scores = score(**options)
     if first_process():
-        print(summary(scores, options.output))
+        print(summary(scores, options["output"]))
     if scores.unreadable:
         raise SystemExit(1)
 

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
-import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from img2img.commands.applying import (
     Batch,
     Devices,
-    add_device_options,
     apply,
-    devices_of,
     first_process,
     open_autoencoder,
+    parse,
 )
 from img2img.commands.pictures import check_picture, decode_all, look_at, training_codes, write_picture
 from img2img.errors import UserError, printable
@@ -41,11 +37,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     parser.add_argument("--latents", type=int, default=8, help="how many latents (default: 8)")
     parser.add_argument("--steps", type=int, default=7, help="values of each, from its 1st to its 99th percentile")
     parser.add_argument("--overwrite", action="store_true", help="replace the picture if it is there")
-    add_device_options(parser)
-    options = vars(parser.parse_args(arguments))
-    devices = asdict(devices_of(argparse.Namespace(**options)))
-    sys.path.append(os.getcwd())  # networks of one's own
-    traverse(**(options | devices))
+    traverse(**parse(parser, arguments))
 
 
 def traverse(

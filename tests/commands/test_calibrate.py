@@ -117,6 +117,15 @@ def test_a_run_that_goes_on_forgets_what_its_old_weights_were_measured_to_be(tmp
     assert torch.equal(task.statistics.pca.mean, kept["pca"]["mean"])
 
 
+def test_a_denoising_ones_sigma_stays_that_of_corrupted_images(tmp_path):
+    root = pieces(tmp_path / "good", 10)
+    for corruption, frozen in (("[]", True), ("[{class_path: GaussianNoise, init_args: {sigma: 25}}]", False)):
+        os.environ.pop("IMG2IMG_RUN", None)
+        fit(root, 1, f"--data.corruption={corruption}", config="vae.yaml")
+        run = max(Path("runs/vae").iterdir())
+        assert torch.load(run / "best.ckpt", weights_only=True)["state_dict"]["loss.frozen"] == frozen
+
+
 def test_a_diverged_model_is_said_to_be_one(tmp_path):
     root, task = pieces(tmp_path / "good", 10), make(CONVOLUTIONAL)
     with torch.no_grad():

@@ -14,17 +14,11 @@ from img2img.commands.applying import Devices
 from img2img.commands.calibrate import calibrate
 from img2img.errors import UserError
 from img2img.tasks import Autoencoder
-from img2img.tasks.checkpoint import CHECKPOINT_FORMAT, CHECKPOINT_KEY
 from tests.commands.calibrated import CONVOLUTIONAL, LINEAR, make, pieces, whole
+from tests.commands.models import save_task
 from tests.commands.test_distributed import run
 
 CPU = {"accelerator": "cpu", "devices": 1}
-
-
-def save(task: Autoencoder, path: Path) -> Path:
-    about = {"format": CHECKPOINT_FORMAT, "recipe": task.recipe, "statistics": task.statistics.plain()}
-    torch.save({CHECKPOINT_KEY: about, "state_dict": task.state_dict()}, path)
-    return path
 
 
 @pytest.fixture
@@ -71,7 +65,7 @@ def read(path: str | Path) -> list[dict[str, str]]:
 
 
 def test_columns_of_pca_are_those_of_a_linear_autoencoder_that_is_pca(linear, parts, tmp_path, capsys):
-    model = save(linear, tmp_path / "linear.ckpt")
+    model = save_task(tmp_path / "linear.ckpt", linear)
     main(["score", str(parts), "out.csv", "--model", str(model), "--accelerator=cpu", "--devices=1"])
     rows = read("out.csv")
     assert list(rows[0]) == [
@@ -137,7 +131,7 @@ def test_maps_are_as_large_as_the_images_and_bright_on_the_square(linear, parts)
 def test_images_that_were_trained_on_are_said_and_left_out(linear, parts, tmp_path, capsys):
     for path in sorted((tmp_path / "trained-on" / "train").iterdir()):
         shutil.copy(path, parts / "good" / f"seen-{path.name}")
-    model = save(linear, tmp_path / "linear.ckpt")
+    model = save_task(tmp_path / "linear.ckpt", linear)
     main(["score", str(parts), "out.csv", "--model", str(model), "--accelerator=cpu", "--devices=1"])
     assert "16 of these images were trained on, and are left out" in capsys.readouterr().out
     scores = img2img.score(parts, None, linear, **CPU)
@@ -149,7 +143,7 @@ def test_images_that_were_trained_on_are_said_and_left_out(linear, parts, tmp_pa
 
 
 def test_one_bad_file_is_named_and_the_rest_scored(tmp_path, parts, capsys):
-    model = save(calibrated(CONVOLUTIONAL, tmp_path), tmp_path / "m.ckpt")
+    model = save_task(tmp_path / "m.ckpt", calibrated(CONVOLUTIONAL, tmp_path))
     (parts / "good" / "broken.png").write_bytes(b"no image")
     Image.new("L", (5, 5)).save(parts / "spot_masks" / "03.png")
     command = ["score", str(parts), "out.csv", "--model", str(model), "--accelerator=cpu", "--devices=1"]
@@ -292,7 +286,7 @@ def test_a_model_with_a_bound_is_compared_with_probabilistic_pca(linear, parts, 
 
 @pytest.mark.slow
 def test_two_processes_score_what_one_does(parts, tmp_path):
-    model = save(calibrated(CONVOLUTIONAL, tmp_path), tmp_path / "m.ckpt")
+    model = save_task(tmp_path / "m.ckpt", calibrated(CONVOLUTIONAL, tmp_path))
     (parts / "good" / "05.png").unlink()  # an odd number
     printed = run(
         "-m", "img2img", "score", str(parts), "two.csv", "--model", str(model), "--accelerator=cpu", "--devices=2"

@@ -260,6 +260,15 @@ def test_latents_become_images_and_draws():
         torch.testing.assert_close(elbo[3:4], task.elbo_of({"image": image[3:4], "n": torch.tensor([0])}))
 
 
+def test_half_precision_leaves_room_for_the_noise_within_a_level():
+    target = torch.full((1, 1, 16, 16), 200 / 255)
+    whole, half = (
+        tiny()._dequantised(image, [0], Purpose.DEQUANTISATION, seed=0) for image in (target, target.bfloat16())
+    )
+    assert len(half.unique()) > 250
+    torch.testing.assert_close(half, whole, atol=1 / 255, rtol=0)
+
+
 @pytest.mark.parametrize("likelihood", [None, Laplace()])
 def test_with_a_linear_part_training_begins_at_the_image_that_pca_draws(faces, likelihood):
     network = ConvAutoencoder(
