@@ -61,9 +61,9 @@ def check(command: str, argv: Sequence[str]) -> Arguments:
         if option in values and not Path(values[option]).expanduser().exists():
             raise UserError(f"--{option} {values[option]} does not exist")
     for option in ROOTS:
-        root = values.get(option)
-        if root is not None and not Path(root).expanduser().is_dir() and shipped_folder(root) is None:
-            raise UserError(f"--{option} {root} does not exist; give a folder of photographs")
+        for root in _listed(values.get(option)):
+            if not Path(root).expanduser().is_dir() and shipped_folder(root) is None:
+                raise UserError(f"--{option} {root} does not exist; give a folder of photographs")
     name = run_name(configs[0] if configs else None)
     runs = Path(values.get("trainer.default_root_dir", RUNS)).expanduser()
     checkpoint = None if asks_only else _find_checkpoint(command, values, runs, name)
@@ -71,9 +71,19 @@ def check(command: str, argv: Sequence[str]) -> Arguments:
     return Arguments(_rewrite(pairs, configs, checkpoint), name, runs, resumed)
 
 
-def _values(configs: Sequence[Path]) -> dict[str, str]:
+def _listed(roots: str | list[str] | None) -> list[str]:
+    """Returns one root or several, given as YAML or as text such as "[a, b]", as a list."""
+    if isinstance(roots, str) and roots.startswith("["):
+        try:
+            roots = yaml.safe_load(roots)
+        except yaml.YAMLError:
+            return [str(roots)]
+    return [] if roots is None else [str(root) for root in roots] if isinstance(roots, list) else [roots]
+
+
+def _values(configs: Sequence[Path]) -> dict[str, Any]:
     """Returns what the configs say of the options that are looked at here, under the flags' names."""
-    found: dict[str, str] = {}
+    found: dict[str, Any] = {}
     for config in configs:
         tree = read_config(config)
         for option in CHECKED:
@@ -82,7 +92,7 @@ def _values(configs: Sequence[Path]) -> dict[str, str]:
             for group in groups:
                 branch = (branch or {}).get(group)
                 branch = branch["init_args"] if isinstance(branch, dict) and "init_args" in branch else branch
-            if isinstance(branch, dict) and isinstance(branch.get(key), str):
+            if isinstance(branch, dict) and isinstance(branch.get(key), str | list):
                 found[option] = branch[key]
     return found
 
@@ -150,7 +160,7 @@ def _check_group(command: str, option: str) -> None:
         raise UserError(f"unknown option --{option}{hint} (`img2img {command} --help` shows the options)")
 
 
-def _find_checkpoint(command: str, values: dict[str, str], root: Path, name: str) -> Path | None:
+def _find_checkpoint(command: str, values: dict[str, Any], root: Path, name: str) -> Path | None:
     weights = values.get("model.weights")
     if weights is not None and not Path(weights).is_file():
         raise UserError(f"--model.weights {weights} does not exist")

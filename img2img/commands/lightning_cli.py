@@ -149,7 +149,8 @@ class CLI(LightningCLI):
         if checkpoint is not None:
             check_weights(Path(checkpoint), self.model)
         recipe = copy.deepcopy(self.config_dump["model"])
-        (recipe.get("init_args") or {}).pop("weights", None)  # where training began is not what the task is
+        for name in ("weights", "optimizer"):  # where training began, and how it goes, is not what the task is
+            (recipe.get("init_args") or {}).pop(name, None)
         self.model.recipe = recipe
         seed = self._get(self.config, "seed_everything")
         if getattr(self.datamodule, "seed", 0) is None:

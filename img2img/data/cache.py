@@ -130,6 +130,15 @@ class DecodedCache:
         except FileNotFoundError:  # switched off, too large for the cache, or the source changed during the run
             return self._finished(path)
 
+    def pixels(self, path: Path) -> int:
+        """Returns how many pixels an image has.
+
+        Raises:
+            UnreadableImage: If it cannot be decoded.
+        """
+        height, width = self.open(path).shape[:2]
+        return int(height * width)
+
     def _is_missing(self, path: Path, room: _Room) -> bool:
         stored, large = self._file(path, ".npy"), self._file(path, ".large")
         with suppress(FileNotFoundError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from img2img.corruptions import Clip, GaussianNoise
 from img2img.corruptions.base import MaskTransform
 from img2img.data.cache import DecodedCache
 from img2img.data.damage import FixedDamage
-from img2img.data.folders import Source, Split, resolve_root, whole_folder
+from img2img.data.folders import MixedSource, Source, Split, resolve_root, whole_folder
 from img2img.data.pairs import EvaluationPairs, TrainingPairs, Transform
 from img2img.data.stream_data import PairedData
+from img2img.errors import UserError
 
 
 class CorruptedPairs(PairedData):
@@ -25,7 +27,7 @@ class CorruptedPairs(PairedData):
 
     Args:
         root: Folder with train/, val/ and test/, or one folder of images that is divided, or `starter`, the set that
-            comes with the program. Searched recursively.
+            comes with the program. Searched recursively. A list of several is trained on in turns, see `weights`.
         corruption: Albumentations transforms that make the input from a copy of the target; None for blind Gaussian
             noise with sigma in [0, 55]. What they mark in the `mask` target is a hole.
         evaluation: Corruptions of validation and test by name; None for sigma15, sigma25 and sigma50.
@@ -34,6 +36,7 @@ class CorruptedPairs(PairedData):
             pixel. Their holes are not marked. Validation and test images stay clean.
         val_dir: Folder of validation images, instead of the root's.
         test_dir: Folder of test images, instead of the root's.
+        weights: How often each of several roots is drawn from, in any unit; None for in proportion to their pixels.
         kwargs: What every `PairedData` takes: crop_size, batch_size, geometry, channels, predict_dir, predict_mask,
             share, val_crop_size, val_images, num_workers, cache_gb, samples_per_epoch, seed.
 
@@ -45,16 +48,22 @@ class CorruptedPairs(PairedData):
 
     def __init__(
         self,
-        root: str = "starter",
+        root: str | list[str] = "starter",
         corruption: list[Transform] | None = None,
         evaluation: dict[str, list[Transform]] | None = None,
         fixed_corruption: list[Transform] | None = None,
         val_dir: str | None = None,
         test_dir: str | None = None,
+        weights: list[float] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.root, self.val_dir, self.test_dir = root, val_dir, test_dir
+        self.root, self.val_dir, self.test_dir, self.weights = root, val_dir, test_dir, weights
+        roots = 1 if isinstance(root, str) else len(root)
+        if roots == 0:
+            raise UserError("root is an empty list; give a folder of photographs, or several")
+        if weights is not None and (len(weights) != roots or min(weights) <= 0):
+            raise UserError(f"weights are one number above 0 for each root, {roots} of them, not {weights}")
         self.corruption = [GaussianNoise()] if corruption is None else corruption
         self.evaluation = _standard_noise() if evaluation is None else evaluation
         self.fixed_corruption = fixed_corruption or []
@@ -64,17 +73,24 @@ class CorruptedPairs(PairedData):
     def training_pairs(self) -> TrainingPairs:
         """Returns the stream, whose item n is sample n; after `setup("fit")`."""
         source = self._sources["train"]
+        if isinstance(source, MixedSource) and self.weights is None:
+            source = source.weighted(self.cache.pixels)
         return TrainingPairs(source, self._opener("train", source), self.geometry, self.corruption, self._seed)
 
     def _evaluation_pairs(self, source: Source, crop_size: int | None) -> EvaluationPairs:
         return EvaluationPairs(source, self.cache, self.evaluation, self._seed, crop_size)
 
-    def _root(self) -> Path:
-        return resolve_root(self.root)
+    def _roots(self) -> list[Path]:
+        return [resolve_root(root) for root in ([self.root] if isinstance(self.root, str) else self.root)]
 
     def _find(self, split: Split) -> Source:
         own = self._own_folder(split)
-        return super()._find(split) if own is None else whole_folder(resolve_root(own))
+        if own is not None:
+            return whole_folder(resolve_root(own))
+        source = super()._find(split)
+        if split == "train" and self.weights is not None and isinstance(source, MixedSource):
+            return replace(source, weights=tuple(self.weights))
+        return source
 
     def _files(self, split: Split, source: Source) -> list[tuple[DecodedCache, Sequence[Path]]]:
         return [(self._opener(split, source), source.paths)]

@@ -79,6 +79,9 @@ class FolderPairs(PairedData):
     def _evaluation_pairs(self, source: Source, crop_size: int | None) -> WholePairs:
         return FolderEvaluationPairs(_paired(source), self.input_cache, self.cache, crop_size)
 
+    def _roots(self) -> list[Path]:
+        return [self._root()]
+
     def _root(self) -> Path:
         return resolve_root(self.target_root, "--data.target_root")
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
+from img2img.data.stream import image_of_sample, part_of_sample
 from img2img.imaging.files import find_images
 from img2img.shipped import shipped_folder
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 MIN_IMAGES_TO_SPLIT = 3
+_TURNS = 1000  # samples in which each of several folders gets its share
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,58 @@ class Source:
     def name(self, path: Path) -> str:
         """The image's path relative to the root, with forward slashes: the same on every machine."""
         return path.relative_to(self.root).as_posix()
+
+    def of_sample(self, seed: int, n: int) -> Path:
+        """The image that sample n is cut from: each image once per pass, in an order of the pass."""
+        return self.paths[image_of_sample(seed, len(self.paths), n)]
+
+    def restricted(self, paths: Collection[Path]) -> Source:
+        """The same without all other images."""
+        return replace(self, paths=tuple(path for path in self.paths if path in paths))
+
+
+@dataclass(frozen=True)
+class MixedSource(Source):
+    """The images of several folders, which training takes turns with.
+
+    Attributes:
+        parts: The images of each folder; `root` is the first's.
+        weights: How often each is drawn from, in any unit.
+    """
+
+    parts: tuple[Source, ...] = ()
+    weights: tuple[float, ...] = ()
+
+    def name(self, path: Path) -> str:
+        """The image's path relative to the innermost of the folders that hold it."""
+        inside = [part.root for part in self.parts if path.is_relative_to(part.root)]
+        return path.relative_to(max(inside, key=lambda root: len(root.parts))).as_posix()
+
+    def of_sample(self, seed: int, n: int) -> Path:
+        """The image that sample n is cut from; within a folder each image comes once per pass."""
+        part, number = part_of_sample(seed, self._shares(), n)
+        return self.parts[part].of_sample(seed, number)
+
+    def restricted(self, paths: Collection[Path]) -> MixedSource:
+        """The same without all other images; folders that lose all of them are left out."""
+        kept = [(part.restricted(paths), weight) for part, weight in zip(self.parts, self.weights, strict=True)]
+        return mix([part for part, _ in kept], [weight for _, weight in kept])
+
+    def weighted(self, weigh: Callable[[Path], float]) -> MixedSource:
+        """The same, each folder drawn from in proportion to what its images weigh together."""
+        return mix(self.parts, [sum(map(weigh, part.paths)) for part in self.parts])
+
+    def _shares(self) -> tuple[int, ...]:
+        of_all = np.array(self.weights) / sum(self.weights)
+        return tuple(int(share) for share in np.maximum(1, np.round(of_all * _TURNS)))
+
+
+def mix(parts: Sequence[Source], weights: Sequence[float]) -> MixedSource:
+    """Returns the images of several folders as one source; folders without images are left out."""
+    kept = [(part, weight) for part, weight in zip(parts, weights, strict=True) if part.paths]
+    paths = tuple(path for part, _ in kept for path in part.paths)
+    root = parts[0].root
+    return MixedSource(root, paths, tuple(part for part, _ in kept), tuple(float(weight) for _, weight in kept))
 
 
 def resolve_root(root: str, option: str = "--data.root") -> Path:
@@ -62,7 +119,7 @@ def find_split(root: Path, split: Split, seed: int, share: float, advice: str = 
         root: The folder.
         split: Which part of it.
         seed: Seed of the division.
-        share: Share of the images for val, and for test; at least one image each.
+        share: Share of the images for val, and for test; at least one image each, but none if it is 0.
         advice: What else could be done where images lack, for the messages.
 
     Returns:
@@ -84,7 +141,9 @@ def find_split(root: Path, split: Split, seed: int, share: float, advice: str = 
             f"{root} holds {len(everything.paths)} image(s): too few to divide into train, val and test; "
             f"give at least {MIN_IMAGES_TO_SPLIT}{advice}"
         )
-    held_out = max(1, round(share * len(everything.paths)))
+    if share == 0 and split != "train":
+        raise FileNotFoundError(f"share: 0 keeps no images of {root} for {split}; give a share{advice}")
+    held_out = max(1, round(share * len(everything.paths))) if share else 0
 
     def place(path: Path) -> bytes:
         return hashlib.blake2b(f"{seed}:{everything.name(path)}".encode()).digest()

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from img2img.data.cache import DecodedCache
 from img2img.data.folders import Source
-from img2img.data.stream import Draws, draws_of_image, draws_of_sample, image_of_sample
+from img2img.data.stream import Draws, draws_of_image, draws_of_sample
 from img2img.errors import UserError
 from img2img.imaging.files import to_float
 
@@ -138,7 +138,7 @@ class StreamPairs(Dataset[Sample], ABC):
 
     def __getitem__(self, n: int) -> Sample:
         _spare_cores()
-        path = self.source.paths[image_of_sample(self.seed, len(self.source.paths), n)]
+        path = self.source.of_sample(self.seed, n)
         return {**_tensors(self.pair(path, draws_of_sample(self.seed, n))), "path": str(path), "n": n}
 
 

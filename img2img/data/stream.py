@@ -29,6 +29,27 @@ def image_of_sample(seed: int, count: int, n: int) -> int:
     return _permutation(seed, count, n // count)[n % count]
 
 
+@lru_cache(maxsize=4)
+def _turns(seed: int, shares: tuple[int, ...], number: int) -> tuple[tuple[int, int], ...]:
+    order = np.random.default_rng([seed, number, 3]).permutation(np.repeat(np.arange(len(shares)), shares))
+    seen = [0] * len(shares)
+    turns = []
+    for part in order.tolist():
+        turns.append((part, seen[part]))
+        seen[part] += 1
+    return tuple(turns)
+
+
+def part_of_sample(seed: int, shares: tuple[int, ...], n: int) -> tuple[int, int]:
+    """Returns which of several parts sample n comes from, and how many samples of that part came before it.
+
+    Of every sum(shares) samples in a row each part gives as many as its share says, in a seeded order.
+    """
+    number, position = divmod(n, sum(shares))
+    part, before = _turns(seed, shares, number)[position]
+    return part, number * shares[part] + before
+
+
 def draws_of_sample(seed: int, n: int) -> Draws:
     """Returns fresh generators for sample n. The third word keeps them apart from the permutations' streams."""
     sequence = np.random.SeedSequence([seed, n, 1])

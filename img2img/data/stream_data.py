@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +15,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 from torch.utils.data import DataLoader
 
 from img2img.data.cache import DecodedCache, prepare_all
-from img2img.data.folders import Source, Split, find_split
+from img2img.data.folders import Source, Split, find_split, mix
 from img2img.data.holes import find_holes
 from img2img.data.matching import listed
 from img2img.data.pairs import Sample, StreamPairs, Transform, WholePairs, collate
@@ -41,7 +40,7 @@ class PairedData(LightningDataModule, ABC):
         predict_mask: Where their holes are: a folder of masks of the same names (white is hole), `alpha` (what is not
             opaque), or a colour such as "#ff00ff" with its quotes, for YAML begins a comment with #; None for images
             without holes.
-        share: Share of the images for val, and for test, where one folder is divided.
+        share: Share of the images for val, and for test, where one folder is divided; 0 to train on all of them.
         val_crop_size: Validation looks at the centre square of this side, test at whole images; None for whole ones.
         val_images: Validation looks at no more than so many images of the root, evenly spread; None for all.
         num_workers: Processes that prepare samples; None for four a GPU, and none on CPUs, whose cores the network
@@ -78,8 +77,8 @@ class PairedData(LightningDataModule, ABC):
         for name, value in (("crop_size", crop_size), ("batch_size", batch_size), ("val_images", val_images)):
             if value is not None and value < 1:
                 raise UserError(f"{name} must be at least 1, not {value}")
-        if not 0 < share < 0.5:
-            raise UserError(f"share must lie between 0 and 0.5, not {share}")
+        if not 0 <= share < 0.5:
+            raise UserError(f"share must be at least 0 and less than 0.5, not {share}")
         self.crop_size, self.batch_size, self.share = crop_size, batch_size, share
         self.predict_dir, self.predict_mask = predict_dir, predict_mask
         if predict_mask is not None and predict_dir is not None:
@@ -104,16 +103,16 @@ class PairedData(LightningDataModule, ABC):
         """Returns the pairs of validation or test."""
 
     @abstractmethod
-    def _root(self) -> Path:
-        """Returns the folder that holds, or is divided into, train, val and test."""
+    def _roots(self) -> list[Path]:
+        """Returns the folders that hold, or are divided into, train, val and test."""
 
     def _find(self, split: Split) -> Source:
         """Returns the images of a split, readable or not."""
-        source = find_split(self._root(), split, self._seed, self.share, self._advice)
+        parts = [find_split(root, split, self._seed, self.share, self._advice) for root in self._roots()]
+        source = parts[0] if len(parts) == 1 else mix(parts, [1] * len(parts))
         count = len(source.paths)
         if split == "val" and self.val_images is not None and count > self.val_images:
-            spread = (source.paths[i * count // self.val_images] for i in range(self.val_images))
-            source = replace(source, paths=tuple(spread))
+            source = source.restricted({source.paths[i * count // self.val_images] for i in range(self.val_images)})
         return source
 
     def _files(self, split: Split, source: Source) -> list[tuple[DecodedCache, Sequence[Path]]]:
@@ -122,7 +121,7 @@ class PairedData(LightningDataModule, ABC):
 
     def _divided_by_seed(self, split: Split) -> bool:
         """Returns whether it is the seed that says which images a split holds."""
-        return not (self._root() / "train").is_dir()
+        return not all((root / "train").is_dir() for root in self._roots())
 
     # Which images ------------------------------------------------------------------------------------------------
 
@@ -151,7 +150,7 @@ class PairedData(LightningDataModule, ABC):
         readable = tuple(path for path, reasons in zip(source.paths, of_pairs, strict=True) if not reasons)
         if not readable:
             raise FileNotFoundError(f"none of the {len(source.paths)} image file(s) under {source.root} can be read")
-        return replace(source, paths=readable)
+        return source.restricted(set(readable))
 
     @property
     def _seed(self) -> int:
@@ -231,8 +230,7 @@ class PairedData(LightningDataModule, ABC):
     def _samples_in_epoch(self) -> int:
         """Returns how many samples cover the training images once."""
         cache, paths = self._files("train", self._sources["train"])[0]
-        opened = (cache.open(path) for path in paths)
-        pixels: int = sum(image.shape[0] * image.shape[1] for image in opened)
+        pixels = sum(map(cache.pixels, paths))
         return -(-pixels // self.crop_size**2)
 
     def state_dict(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from img2img.tasks.likelihoods import (
 )
 from img2img.tasks.losses import Charbonnier, ChromaClasses, ChromaLoss
 from img2img.tasks.metrics import PSNR, SSIM, ChromaPSNR, Colorfulness, DeltaE2000, HolePSNR
+from img2img.tasks.muon import MuonAdamW
 from img2img.tasks.paired import PairedTask
 from img2img.tasks.restoration import Restoration
 from img2img.tasks.uncertain import UncertainRestoration
@@ -36,6 +37,7 @@ __all__ = [
     "Inpainting",
     "Laplace",
     "Likelihood",
+    "MuonAdamW",
     "PairedTask",
     "PixelGaussian",
     "ReconstructionError",

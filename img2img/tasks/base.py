@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +17,26 @@ from img2img.errors import UserError
 from img2img.tasks.checkpoint import CHECKPOINT_FORMAT, CHECKPOINT_KEY, copy_weights
 from img2img.tasks.schedule import warmup_cosine
 
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+"""An optimizer's class with its arguments, all but the parameters; in YAML a `class_path` with `init_args`."""
+
 Batch = dict[str, Any]
 """What the data module gives: input, target, mask (N×C×H×W), n, path; see `img2img.data.pairs`. To restore: input and
 perhaps mask; see `img2img.data.tiles`."""
 
 
 class Task(LightningModule):
-    """A network with what it takes to train it: AdamW, warm-up and cosine decay, channels-last memory.
+    """A network with what it takes to train it: optimizer, warm-up and decay of its rates, channels-last memory.
 
     The rate decays by step, or by time where `trainer.max_time` ends the run sooner.
 
     Args:
         network: Any module that maps N×C×H×W to N×C'×H×W.
-        lr: Peak learning rate.
+        lr: Peak learning rate of AdamW.
         betas: AdamW's decay rates of the gradient's mean and square.
         weight_decay: AdamW's decoupled weight decay.
+        optimizer: Another optimizer than AdamW, such as `MuonAdamW`, which then says its rates itself: lr, betas and
+            weight_decay above are AdamW's alone. The schedule multiplies the rates of all its groups.
         warmup_steps: Optimizer steps over which the rate rises to its peak.
         final_lr_share: Share of the peak rate that is left at the end.
         weights: Checkpoint whose network's weights to start from (fine-tuning); names and shapes must agree.
@@ -52,12 +58,14 @@ class Task(LightningModule):
         warmup_steps: int = 50,
         final_lr_share: float = 1e-3,
         weights: str | None = None,
+        optimizer: OptimizerFactory | None = None,
     ) -> None:
         super().__init__()
         # torch converts no module with weights of five dimensions, which some networks from elsewhere have.
         flat = all(weight.dim() != 5 for weight in (*network.parameters(), *network.buffers()))
         self.network = network.to(memory_format=torch.channels_last) if flat else network
         self.lr, self.betas, self.weight_decay = lr, betas, weight_decay
+        self.optimizer = optimizer
         self.warmup_steps, self.final_lr_share = warmup_steps, final_lr_share
         self.fine_tuned = weights is not None
         if weights is not None:
@@ -106,23 +114,29 @@ class Task(LightningModule):
         return output.float().clamp(0, 1)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Returns AdamW with linear warm-up and cosine decay, both counted in optimizer steps.
+        """Returns the optimizer with the schedule of its rates, counted in optimizer steps.
 
         Raises:
             UserError: If all weights are frozen.
         """
         if not any(parameter.requires_grad for parameter in self.network.parameters()):
             raise UserError("all weights of the network are frozen, as a published model's are: it is for restoring")
-        optimizer = torch.optim.AdamW(
-            self.network.parameters(),  # not the loss's, which may be a network too
+        optimizer = self._new_optimizer()
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self._lr_factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _new_optimizer(self) -> torch.optim.Optimizer:
+        weights = self.network.parameters()  # not the loss's, which may be a network too
+        if self.optimizer is not None:
+            return self.optimizer(weights)
+        return torch.optim.AdamW(
+            weights,
             lr=self.lr,
             betas=self.betas,
             weight_decay=self.weight_decay,
             # Lightning refuses to clip gradients of a fused optimizer under autocast (Lightning #21435).
             fused=not str(self.trainer.precision).endswith("mixed"),
         )
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self._lr_factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _lr_factor(self, step: int) -> float:
         total = self.trainer.estimated_stepping_batches
@@ -142,14 +156,15 @@ class Task(LightningModule):
 
     def on_train_start(self) -> None:
         """Lets the config's rates hold in a resumed run, over those that the checkpoint has restored."""
-        optimizers = self.optimizers(use_pl_optimizer=False)
-        assert isinstance(optimizers, torch.optim.Optimizer)
-        for group in optimizers.param_groups:
-            group["initial_lr"], group["lr"] = self.lr, self.lr * self._lr_factor(self.global_step)
-            group["betas"], group["weight_decay"] = self.betas, self.weight_decay
-        scheduler = self.lr_schedulers()
+        optimizer, scheduler = self.optimizers(use_pl_optimizer=False), self.lr_schedulers()
+        assert isinstance(optimizer, torch.optim.Optimizer)
         assert isinstance(scheduler, torch.optim.lr_scheduler.LambdaLR)
-        scheduler.base_lrs = [self.lr for _ in scheduler.base_lrs]
+        asked = self._new_optimizer().param_groups
+        factor = self._lr_factor(self.global_step)
+        for group, given in zip(optimizer.param_groups, asked, strict=True):
+            group.update({name: value for name, value in given.items() if name != "params"})
+            group["initial_lr"], group["lr"] = given["lr"], given["lr"] * factor
+        scheduler.base_lrs = [given["lr"] for given in asked]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the recipe under our own key: plain data, from which `img2img.load` rebuilds the task."""

@@ -1,0 +1,140 @@
+"""Muon for the weights of a network's hidden convolutions, AdamW for all else, in one optimizer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+# Coefficients of the quintic whose iteration drives singular values towards 1 fastest (Jordan 2024).
+_QUINTIC = (3.4445, -4.7750, 2.0315)
+
+
+class MuonAdamW(Optimizer):
+    """Orthogonalised momentum for hidden weights, AdamW for the first and last layer, biases and other vectors.
+
+    Muon (Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024) replaces the momentum of a
+    weight matrix by the nearest orthogonal matrix: all directions of a layer then learn equally fast. A convolution's
+    weight is the matrix out × (in · height · width). `torch.optim.Muon` takes matrices only, and wants a second
+    optimizer for the rest.
+
+    Args:
+        params: The network's parameters, in the order in which its layers follow each other: the first and the last
+            weight with two or more axes count as the first and the last layer.
+        lr: Peak rate of the hidden weights; the size of a step does not depend on the gradient's.
+        momentum: Share of the gradient's running mean that each step keeps.
+        weight_decay: Decoupled weight decay of all parameters, as a multiple of their rates.
+        steps: Newton-Schulz iterations.
+        adamw_lr: Peak rate of the others.
+        adamw_betas: AdamW's decay rates of the gradient's mean and square.
+        adamw_eps: AdamW's term for stability.
+
+    Raises:
+        ValueError: If a rate, decay or momentum is out of its range.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        lr: float = 0.02,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
+        steps: int = 5,
+        adamw_lr: float = 1.5e-3,
+        adamw_betas: tuple[float, float] = (0.9, 0.99),
+        adamw_eps: float = 1e-8,
+    ) -> None:
+        if min(lr, adamw_lr, weight_decay) < 0 or not 0 <= momentum < 1:
+            raise ValueError(
+                "rates and weight decay must be at least 0 and the momentum in [0, 1), not "
+                f"lr={lr}, adamw_lr={adamw_lr}, weight_decay={weight_decay}, momentum={momentum}"
+            )
+        everything = list(params)
+        weights = [parameter for parameter in everything if parameter.dim() >= 2]
+        hidden = weights[1:-1]
+        of_muon = set(map(id, hidden))
+        rest = [parameter for parameter in everything if id(parameter) not in of_muon]
+        muon = {"params": hidden, "muon": True, "lr": lr, "momentum": momentum, "steps": steps}
+        adamw = {"params": rest, "muon": False, "lr": adamw_lr, "betas": tuple(adamw_betas), "eps": adamw_eps}
+        super().__init__([group for group in (muon, adamw) if group["params"]], {"weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        """Takes one step; returns what the closure returns, if there is one."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            update = self._muon if group["muon"] else self._adamw
+            update(group, [parameter for parameter in group["params"] if parameter.grad is not None])
+        return loss
+
+    def _muon(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
+        by_shape: dict[torch.Size, list[Tensor]] = {}
+        for parameter in parameters:
+            by_shape.setdefault(parameter.flatten(1).shape, []).append(parameter)
+        for (rows, columns), alike in by_shape.items():
+            momenta = []
+            for parameter in alike:
+                state, gradient = self.state[parameter], parameter.grad
+                assert gradient is not None
+                if not state:
+                    state["momentum"] = torch.zeros_like(gradient)
+                state["momentum"].lerp_(gradient, 1 - group["momentum"])
+                momenta.append(gradient.lerp(state["momentum"], group["momentum"]).flatten(1))  # Nesterov's
+            # Wide-to-narrow layers get longer steps, so that outputs change equally.
+            length = group["lr"] * math.sqrt(max(1, rows / columns))
+            updates = orthogonalise(torch.stack(momenta), group["steps"])
+            for parameter, update in zip(alike, updates, strict=True):
+                parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                parameter.add_(update.reshape(parameter.shape), alpha=-length)
+
+    def _adamw(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
+        beta1, beta2 = group["betas"]
+        for parameter in parameters:
+            state, gradient = self.state[parameter], parameter.grad
+            assert gradient is not None
+            if not state:
+                state["step"] = torch.zeros(())  # a tensor, which checkpoints keep as it is
+                state["mean"], state["square"] = torch.zeros_like(gradient), torch.zeros_like(gradient)
+            state["step"] += 1
+            count = int(state["step"])
+            state["mean"].lerp_(gradient, 1 - beta1)
+            state["square"].mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+            deviation = (state["square"] / (1 - beta2**count)).sqrt_().add_(group["eps"])
+            parameter.mul_(1 - group["lr"] * group["weight_decay"])
+            parameter.addcdiv_(state["mean"], deviation, value=-group["lr"] / (1 - beta1**count))
+
+
+def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
+    """Brings the singular values of matrices close to 1, to about [0.7, 1.2], by a Newton-Schulz iteration.
+
+    The iteration runs on the Gram matrix of the shorter side, which gives the same polynomial of the matrix at two
+    fifths of the multiplications where one side is long, as it is for 3×3 convolutions.
+
+    Args:
+        matrices: K×M×N floats.
+        steps: Iterations of the quintic.
+
+    Returns:
+        K×M×N; zeros where a matrix is zero.
+    """
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if tall else matrices
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    gram = x @ x.mT
+    a, b, c = _QUINTIC
+    eye = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
+    product: Tensor | None = None
+    for step in range(steps):
+        polynomial = a * eye + torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        product = polynomial if product is None else polynomial @ product
+        if step + 1 < steps:
+            gram = polynomial @ gram @ polynomial
+    result = x if product is None else product @ x
+    return result.mT if tall else result
