@@ -5,7 +5,7 @@ measures all on whole images with the corruptions of their configs' `evaluation`
 OpenCV's clamped and rounded to the 8 bits that it takes; all outputs are rounded to 8 bits. A finished run that is
 already there is measured, not trained again.
 
-    python benchmarks/every_task.py TRAIN_FOLDER TEST_FOLDER [--minutes 15] [--runs runs/every_task] [--only denoise …]
+    python -m benchmarks.every_task TRAIN_FOLDER TEST_FOLDER [--minutes 15] [--runs runs/every_task] [--only denoise …]
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import argparse
 import platform
 import statistics
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 import torch
-from torch import Tensor
+
+from benchmarks.rivals import Method, non_local_means, opencv_inpainting
 
 TASKS = ("denoise", "inpaint", "colorize", "denoise_without_clean")
 NLM_STRENGTHS = (0.5, 0.75, 1.0)  # h as a multiple of sigma; the best for the mean is reported
@@ -64,34 +64,7 @@ def evaluation_items(task: str, folder: str) -> Iterator[tuple[str, dict[str, An
         yield batch["corruption"][0], batch
 
 
-def as_bytes(image: Tensor) -> np.ndarray:
-    """Returns 1×C×H×W as OpenCV wants it: H×W×C uint8, BGR."""
-    rgb = (image[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
-    return np.ascontiguousarray(rgb[..., ::-1])
-
-
-def as_tensor(image: np.ndarray) -> Tensor:
-    """Undoes `as_bytes`."""
-    return torch.from_numpy(np.ascontiguousarray(image[..., ::-1])).permute(2, 0, 1)[None].float() / 255
-
-
-def non_local_means(strength: float, corruption: str) -> Callable[[dict[str, Any]], Tensor]:
-    """Returns OpenCV's non-local means for the sigma that the corruption's name ends with."""
-    h = strength * float(corruption.removeprefix("sigma"))
-    return lambda batch: as_tensor(cv2.fastNlMeansDenoisingColored(as_bytes(batch["input"]), None, h, h, 7, 21))
-
-
-def opencv_inpainting(method: int) -> Callable[[dict[str, Any]], Tensor]:
-    """Returns OpenCV's inpainting with the radius of its examples, 3."""
-
-    def fill(batch: dict[str, Any]) -> Tensor:
-        hole = batch["mask"][0, 0].byte().numpy() * 255
-        return as_tensor(cv2.inpaint(as_bytes(batch["input"]), hole, 3, method))
-
-    return fill
-
-
-def rivals(task: str, corruption: str) -> dict[str, Callable[[dict[str, Any]], Tensor]]:
+def rivals(task: str, corruption: str) -> dict[str, Method]:
     """Returns what else could be done about it, by name."""
     if task == "inpaint":
         return {
@@ -99,7 +72,8 @@ def rivals(task: str, corruption: str) -> dict[str, Callable[[dict[str, Any]], T
             "Navier-Stokes": opencv_inpainting(cv2.INPAINT_NS),
         }
     if task == "denoise":
-        return {f"non-local means {k}": non_local_means(k, corruption) for k in NLM_STRENGTHS}
+        sigma = float(corruption.removeprefix("sigma"))
+        return {f"non-local means {k}": non_local_means(k * sigma) for k in NLM_STRENGTHS}
     return {}
 
 

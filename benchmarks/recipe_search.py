@@ -62,7 +62,7 @@ def train(name: str, options: argparse.Namespace) -> Path:
         folders = [str(Path(folder).resolve()) for folder in options.train]
         data = [f"--data.root={json.dumps(folders)}", "--data.share=0", f"--data.val_dir={options.validation}"]
         whole = ["--data.val_crop_size=null", "--data.val_images=null", "--trainer.val_check_interval=1000000"]
-        length = ["--trainer.max_steps=-1", "--trainer.max_epochs=-1", f"--trainer.max_time=00:00:{options.minutes}:00"]
+        length = ["--trainer.max_steps=-1", "--trainer.max_epochs=-1", f"--trainer.max_time=00:00:{options.minutes:02}:00"]
         place = [f"--trainer.default_root_dir={runs}", "--trainer.enable_progress_bar=false"]
         flags = [*BASE, *RUNS[name], *data, *whole, *length, *place]
         subprocess.run([sys.executable, "-m", "img2img", "fit", "--config", "denoise.yaml", *flags], check=True)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from img2img.commands.encode import encode
     from img2img.commands.evaluate_latents import evaluate_latents
     from img2img.commands.interpolate import interpolate
+    from img2img.commands.pack import pack
     from img2img.commands.restore import restore
     from img2img.commands.sample import sample
     from img2img.commands.score import score
@@ -35,6 +36,7 @@ __all__ = [
     "evaluate_latents",
     "interpolate",
     "load",
+    "pack",
     "restore",
     "sample",
     "score",
@@ -49,6 +51,7 @@ _MODULES = {
     "evaluate_latents": "img2img.commands.evaluate_latents",
     "interpolate": "img2img.commands.interpolate",
     "load": "img2img.tasks.recipe",
+    "pack": "img2img.commands.pack",
     "restore": "img2img.commands.restore",
     "sample": "img2img.commands.sample",
     "score": "img2img.commands.score",

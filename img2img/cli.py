@@ -15,8 +15,10 @@ COMMANDS = {
     "predict": ("train", "restore a folder with a config's data settings: --data.predict_dir photos/"),
     "restore": (
         "restore",
-        "restore a folder or an image: img2img restore photos/ restored/ --model best.ckpt",
+        "restore a folder or an image: img2img restore photos/ restored/ --model denoise",
     ),
+    "models": ("models", "list the models that come with the program; img2img models denoise: what that one can do"),
+    "pack": ("pack", "make one small file of a checkpoint: img2img pack best.ckpt mine.safetensors"),
     "encode": ("encode", "images as an autoencoder's few numbers: img2img encode photos/ OUT.npz --model best.ckpt"),
     "evaluate-latents": ("evaluate_latents", "how well these numbers tell the folders apart, beside PCA's"),
     "score": ("score", "how abnormal images are to an autoencoder: img2img score parts/ OUT.csv --model best.ckpt"),

@@ -1,8 +1,12 @@
-"""Where the files that travel with the program lie: configs and the starter sets."""
+"""What travels with the program: configs, the starter sets, and the models that can be called by name."""
 
 from __future__ import annotations
 
+import difflib
+import warnings
 from pathlib import Path
+
+from img2img.errors import UserError
 
 _PACKAGE = Path(__file__).parent
 _CLONE = _PACKAGE.parent
@@ -28,3 +32,34 @@ def shipped_configs() -> list[Path]:
     """Returns the shipped configs, sorted by name."""
     folder = shipped_folder("configs")
     return sorted(folder.glob("*.yaml")) if folder else []
+
+
+def shipped_models() -> dict[str, Path]:
+    """Returns the files of the models that come with the program, by name."""
+    return {file.stem: file for file in sorted((_PACKAGE / "weights").glob("*.safetensors"))}
+
+
+def find_model(model: str | Path, option: str = "--model") -> Path:
+    """Returns the file of a model: the shipped one of that name, else the path as given.
+
+    Args:
+        model: A name, such as `denoise`, or a path. A bare name always means the shipped model; `./denoise` is a file.
+        option: Where it was given, for the messages.
+
+    Raises:
+        UserError: If there is neither.
+    """
+    models = shipped_models()
+    if isinstance(model, str) and model in models:
+        if Path(model).exists():
+            warnings.warn(f"{option} {model} is the shipped model; the file of that name here is ./{model}", stacklevel=2)
+        return models[model]
+    path = Path(model).expanduser()
+    if path.is_file():
+        return path
+    if path.is_dir():
+        there = sorted(path.glob("*.ckpt"))
+        raise UserError(f"{option} {model} is a folder; give a checkpoint in it, such as {(there or [path / 'best.ckpt'])[0]}")
+    close = difflib.get_close_matches(str(model), models, n=1)
+    names = f"; did you mean {close[0]}?" if close else f"; the shipped models are {', '.join(models)}" if models else ""
+    raise UserError(f"{option} {model} does not exist{names or '; give a checkpoint that `img2img fit` wrote'}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -18,20 +19,27 @@ class AveragedWeights(WeightAveraging):
 
     Args:
         decay: Share of the average that each step keeps; 0 for the latest weights only.
+        horizon: For long runs, in place of the decay: averages over about this share of the steps so far, so that the
+            horizon grows with the run (the power function of Karras et al., CVPR 2024). Where the rates' decay begins
+            (`model.decay_steps`), the average begins anew, so that it ends with the decay's last steps only.
 
     Raises:
-        ValueError: If the decay is not in [0, 1).
+        ValueError: If the decay is not in [0, 1), or the horizon not in (0, 1).
     """
 
-    def __init__(self, decay: float = 0.999) -> None:
+    def __init__(self, decay: float = 0.999, horizon: float | None = None) -> None:
         if not 0 <= decay < 1:
             raise ValueError(f"the decay of the averaged weights must be in [0, 1), not {decay}")
+        if horizon is not None and not 0 < horizon < 1:
+            raise ValueError(f"the horizon of the averaged weights must be a share between 0 and 1, not {horizon}")
+        self.horizon = horizon
 
         def average(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
             if not averaged[0].is_floating_point():  # a batch norm's counter
                 torch._foreach_copy_(list(averaged), list(current))
                 return
-            warmed_up = min(decay, (1 + int(count)) / (10 + int(count)))
+            steps = int(count)
+            warmed_up = min(decay, (1 + steps) / (10 + steps)) if horizon is None else 1 - 1 / (1 + horizon * steps)
             torch._foreach_lerp_(list(averaged), list(current), 1 - warmed_up)
 
         super().__init__(multi_avg_fn=torch.no_grad()(average))
@@ -45,3 +53,11 @@ class AveragedWeights(WeightAveraging):
             *zip(averages.buffers(), module.buffers(), strict=True),
         ):
             averaged.data = averaged.data.to(current.dtype)
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Begins the average anew where the rates begin to decay."""
+        if self.horizon is not None and getattr(pl_module, "decay_from", None) == trainer.global_step:
+            assert self._average_model is not None
+            self._average_model.n_averaged.zero_()

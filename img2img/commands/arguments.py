@@ -12,7 +12,7 @@ import yaml
 
 from img2img.commands.runs import RUNS, newest_checkpoint, run_name
 from img2img.errors import UserError
-from img2img.shipped import shipped_configs, shipped_folder
+from img2img.shipped import find_model, shipped_configs, shipped_folder
 
 # The first components of the flags: Lightning CLI's own and those of our callbacks.
 GROUPS = (
@@ -162,17 +162,19 @@ def _check_group(command: str, option: str) -> None:
 
 def _find_checkpoint(command: str, values: dict[str, Any], root: Path, name: str) -> Path | None:
     weights = values.get("model.weights")
-    if weights is not None and not Path(weights).is_file():
-        raise UserError(f"--model.weights {weights} does not exist")
+    if weights is not None:
+        find_model(weights, "--model.weights")
     given = values.get("ckpt_path")
     if given in ("last", "best"):
         return newest_checkpoint(root, name, given)
     if given is not None:
-        if not Path(given).is_file():
+        found = find_model(given, "--ckpt_path")
+        if command == "fit" and found.suffix == ".safetensors":
             raise UserError(
-                f"--ckpt_path {given} does not exist; give a .ckpt file, or `last` or `best` for the newest run's"
+                f"--ckpt_path {given} holds a model, not the state of a training that could go on; "
+                f"--model.weights {given} starts a new one from it"
             )
-        return Path(given)
+        return found
     if command != "fit" and weights is None:
         raise UserError(f"{command} needs a trained model: --ckpt_path runs/{name}/0/best.ckpt, or --ckpt_path best")
     return None

@@ -45,7 +45,7 @@ from img2img.commands.trainer import Trainer, quieten
 from img2img.data import WholeImages
 from img2img.errors import UserError
 from img2img.tasks import Autoencoder, PairedTask, Restoration, Task
-from img2img.tasks.checkpoint import check_weights
+from img2img.tasks.checkpoint import check_weights, is_safetensors, load_packed
 
 TRAINER_DEFAULTS = {
     "val_check_interval": 100,  # batches, counted through the epochs:
@@ -146,7 +146,11 @@ class CLI(LightningCLI):
         if self.subcommand == "predict":
             self._check_predict()
         checkpoint = self._get(self.config, "ckpt_path")
-        if checkpoint is not None:
+        if checkpoint is not None and is_safetensors(Path(checkpoint)):
+            load_packed(Path(checkpoint), self.model)
+            for config in (self.config, self.config_init):  # Lightning reads its own checkpoints only
+                config[self.subcommand]["ckpt_path"] = None
+        elif checkpoint is not None:
             check_weights(Path(checkpoint), self.model)
         recipe = copy.deepcopy(self.config_dump["model"])
         for name in ("weights", "optimizer"):  # where training began, and how it goes, is not what the task is

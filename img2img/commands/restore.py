@@ -14,6 +14,7 @@ from img2img.commands.checks import check_folders, check_mask
 from img2img.commands.output import Output
 from img2img.commands.restoring import Restoring
 from img2img.errors import UserError
+from img2img.shipped import find_model
 
 if TYPE_CHECKING:
     from img2img.tasks import Task
@@ -28,8 +29,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     options = vars(_parser(command).parse_args(arguments))
     devices = options.pop("devices")
     check_folders(Path(options["input"]), Path(options["output"]), options["mask"])
-    if not Path(options["model"]).is_file():
-        raise UserError(f"--model {options['model']} does not exist; give a checkpoint that `img2img fit` wrote")
+    find_model(options["model"])  # now, not after the seconds that torch takes to import
     sys.path.append(os.getcwd())  # networks of one's own, beside the images
     restore(**options, devices=int(devices) if devices.isdigit() else devices)
 
@@ -39,7 +39,8 @@ def _parser(command: str) -> argparse.ArgumentParser:
     add = parser.add_argument
     add("input", help="folder (searched recursively) or image")
     add("output", help="folder, which gets the same tree and names, or image")
-    add("--model", required=True, help="checkpoint, such as runs/denoise/0/best.ckpt, or weights of a published model")
+    models = "a shipped model's name (`img2img models`), a checkpoint, or weights of a published model"
+    add("--model", required=True, help=models)
     add("--mask", help="what to fill: a folder of masks (white is hole), a mask, alpha, or a colour such as '#ff00ff'")
     add("--format", default="keep", help="keep (default), png, jpeg, webp, tiff or avif")
     add("--quality", type=int, default=95, help="1 to 100, of JPEG, WebP and AVIF (default: 95)")
@@ -80,7 +81,7 @@ def restore(
     Args:
         input: Folder, searched recursively, or image.
         output: Folder, or image if the input is one.
-        model: Checkpoint, or a task from `img2img.load`.
+        model: Shipped model's name, checkpoint, or a task from `img2img.load`.
         mask: For models that fill holes, where these are: a folder of masks with the images' relative paths, or the
             mask of the one image (white is the hole); `alpha`, for what is not opaque; or a colour, `#rrggbb`.
         accelerator: Lightning's accelerator.
@@ -106,7 +107,7 @@ def restore(
     from img2img.tasks.recipe import load
     from img2img.tasks.restorer import Restorer
 
-    file = Path(model) if isinstance(model, str | Path) else None
+    file = find_model(model) if isinstance(model, str | Path) else None
     task = load(model, trust) if isinstance(model, str | Path) else model
     if not isinstance(task, Restorer):
         raise UserError(f"{model} restores no images: it is a {type(task).__name__}")

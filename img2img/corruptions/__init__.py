@@ -1,12 +1,22 @@
 """Albumentations transforms that make a clean image worse; they know nothing of torch."""
 
+from img2img.corruptions.camera import CameraNoise
 from img2img.corruptions.drawn_masks import Scratches, Strokes, TextMask
 from img2img.corruptions.masks import BlindSpots, RandomPixels
-from img2img.corruptions.noise import Clip, CorrelatedNoise, GaussianNoise, PoissonGaussianNoise, SpeckleNoise
+from img2img.corruptions.noise import (
+    ChromaNoise,
+    Clip,
+    CorrelatedNoise,
+    GaussianNoise,
+    PoissonGaussianNoise,
+    SpeckleNoise,
+)
 from img2img.corruptions.photographs import Fading
 
 __all__ = [
     "BlindSpots",
+    "CameraNoise",
+    "ChromaNoise",
     "Clip",
     "CorrelatedNoise",
     "Fading",

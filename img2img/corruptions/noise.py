@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from img2img.corruptions.base import FloatTransform, Range
 
 
-class _Noise(FloatTransform):
+class RandomNoise(FloatTransform):
     """A `FloatTransform` that draws normal noise."""
 
     def _normal(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -19,7 +19,7 @@ class _Noise(FloatTransform):
         return normal
 
 
-class GaussianNoise(_Noise):
+class GaussianNoise(RandomNoise):
     """Adds white Gaussian noise and does **not** clip, as the denoising benchmarks do.
 
     `albumentations.GaussNoise` clips to [0, 1], which shifts the mean of dark and bright regions: another task than
@@ -30,21 +30,27 @@ class GaussianNoise(_Noise):
         p: Probability of applying it.
         map_size: If given, sigma varies smoothly over the image (Zhang et al., "FFDNet", IEEE TIP 2018, test such
             spatially variant noise): map_size × map_size sigmas are drawn from the range and enlarged to the image.
+        match_gray: Gives all channels of an image without colour the same noise, as a gray photograph has that was
+            saved as RGB. One model then learns both, with `ToGray` among the shared geometry.
 
     Raises:
         ValueError: If sigma is negative, its range is reversed or map_size is less than 1.
     """
 
-    def __init__(self, sigma: Range = (0.0, 55.0), p: float = 1.0, map_size: int | None = None) -> None:
+    def __init__(
+        self, sigma: Range = (0.0, 55.0), p: float = 1.0, map_size: int | None = None, match_gray: bool = False
+    ) -> None:
         super().__init__(p, sigma=sigma)
         if map_size is not None and map_size < 1:
             raise ValueError(f"map_size must be at least 1, or None for one sigma everywhere, not {map_size}")
-        self.map_size = map_size
+        self.map_size, self.match_gray = map_size, match_gray
 
     def corrupt(self, img: NDArray[np.float32], sigma: float = 0.0, **params: Any) -> NDArray[np.float32]:
         """Returns img + noise."""
         scale = np.float32(sigma / 255) if self.map_size is None else self._sigma_map(img, self.map_size) / 255
         noise = self._normal(img.shape)
+        if self.match_gray and (img == img[..., :1]).all():
+            noise[:] = noise[..., :1].copy()
         noise *= scale
         noise += img
         return noise
@@ -58,7 +64,7 @@ class GaussianNoise(_Noise):
         return sigmas[..., None] if img.ndim == 3 else sigmas
 
 
-class CorrelatedNoise(_Noise):
+class CorrelatedNoise(RandomNoise):
     """Adds Gaussian noise that neighbouring pixels share: white noise, blurred, scaled back to its sigma.
 
     The noise of demosaicked, denoised or enlarged photographs and of scanned film is of this kind, and networks trained
@@ -85,19 +91,52 @@ class CorrelatedNoise(_Noise):
         self, img: NDArray[np.float32], sigma: float = 0.0, radius: float = 0.0, **params: Any
     ) -> NDArray[np.float32]:
         """Returns img + noise."""
+        result: NDArray[np.float32] = img + self._shared(img.shape, sigma, radius)
+        return result
+
+    def _shared(self, shape: tuple[int, ...], sigma: float, radius: float) -> NDArray[np.float32]:
         reach = int(np.ceil(4 * radius))
         kernel = cv2.getGaussianKernel(2 * reach + 1, max(radius, 1e-6), cv2.CV_32F)
         # The margin spares the border a padding, which would change the variance there.
-        height, width, channels = img.shape
+        height, width, channels = shape
         white = self._normal((height + 2 * reach, width + 2 * reach, channels))
         blurred = cv2.sepFilter2D(white, -1, kernel, kernel).reshape(white.shape)
         noise = blurred[reach : reach + height, reach : reach + width]
         gain = float((kernel**2).sum())  # of the variance along one axis; both axes: squared
-        result: NDArray[np.float32] = img + noise * np.float32(sigma / 255 / gain)
+        scaled: NDArray[np.float32] = noise * np.float32(sigma / 255 / gain)
+        return scaled
+
+
+class ChromaNoise(CorrelatedNoise):
+    """Adds blotches of colour: noise that neighbouring pixels share, and that leaves the luma (Rec. 601) as it is.
+
+    What phones and older cameras leave in the shadows, where their own noise reduction spares the luma.
+
+    Args:
+        sigma: Standard deviation in 8-bit units of each channel before the luma is taken out, or a range.
+        radius: Standard deviation of the Gaussian blur, in pixels, or a range.
+        p: Probability of applying it.
+
+    Raises:
+        ValueError: If a number is negative or a range is reversed.
+    """
+
+    def __init__(self, sigma: Range = (0.0, 25.0), radius: Range = (1.0, 3.0), p: float = 1.0) -> None:
+        super().__init__(sigma, radius, p)
+
+    def corrupt(
+        self, img: NDArray[np.float32], sigma: float = 0.0, radius: float = 0.0, **params: Any
+    ) -> NDArray[np.float32]:
+        """Returns img + noise; a gray image, which has no colour, as it is."""
+        if img.shape[2] != 3:
+            return img.copy()
+        noise = self._shared(img.shape, sigma, radius)
+        luma = noise @ np.array([0.299, 0.587, 0.114], np.float32)
+        result: NDArray[np.float32] = img + noise - luma[..., None]
         return result
 
 
-class PoissonGaussianNoise(_Noise):
+class PoissonGaussianNoise(RandomNoise):
     """A camera's noise: photons counted (shot noise) and read out (Gaussian), variance = gain·x + read².
 
     Foi et al., "Practical Poissonian-Gaussian noise modeling", IEEE TIP 2008; x is taken as proportional to light, as
@@ -132,7 +171,7 @@ class PoissonGaussianNoise(_Noise):
         return result
 
 
-class SpeckleNoise(_Noise):
+class SpeckleNoise(RandomNoise):
     """Multiplies by 1 + noise, as in ultrasound and radar: x + x·n with n Gaussian (MATLAB's `imnoise`, "speckle").
 
     Args:

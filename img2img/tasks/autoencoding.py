@@ -219,6 +219,7 @@ class Autoencoder(PairedTask):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Takes the statistics back."""
+        super().on_load_checkpoint(checkpoint)
         plain = (checkpoint.get(CHECKPOINT_KEY) or {}).get("statistics")
         if plain is not None:
             self.statistics = Statistics.from_plain(plain)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,8 +13,9 @@ from torch import Tensor, nn
 
 from img2img import __version__
 from img2img.errors import UserError
+from img2img.shipped import find_model
 from img2img.tasks.checkpoint import CHECKPOINT_FORMAT, CHECKPOINT_KEY, copy_weights
-from img2img.tasks.schedule import warmup_cosine
+from img2img.tasks.schedule import warmup_cosine, warmup_stable_decay
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 """An optimizer's class with its arguments, all but the parameters; in YAML a `class_path` with `init_args`."""
@@ -35,19 +35,26 @@ class Task(LightningModule):
         lr: Peak learning rate of AdamW.
         betas: AdamW's decay rates of the gradient's mean and square.
         weight_decay: AdamW's decoupled weight decay.
+        decay_steps: Steps over which the rate decays at the end of the run; None for a cosine over the whole run. 0 keeps
+            the rate constant, for a run whose end is not known yet. Such a run (`trainer.max_steps: -1`) is ended well
+            by going on from its checkpoint with a number here: the decay begins where it stopped, and the run ends
+            with it.
         optimizer: Another optimizer than AdamW, such as `MuonAdamW`, which then says its rates itself: lr, betas and
             weight_decay above are AdamW's alone. The schedule multiplies the rates of all its groups.
         warmup_steps: Optimizer steps over which the rate rises to its peak.
         final_lr_share: Share of the peak rate that is left at the end.
-        weights: Checkpoint whose network's weights to start from (fine-tuning); names and shapes must agree.
+        weights: Checkpoint, or shipped model's name, whose network's weights to start from (fine-tuning); names and
+            shapes must agree.
 
     Attributes:
         recipe: The task as plain data, `{"class_path": …, "init_args": {…}}`, written into checkpoints; None for a
             task that was built by hand, whose checkpoints `img2img.load` cannot open.
         fine_tuned: Whether the network begins with given weights.
+        decay_from: The step at which the decay of `decay_steps` begins; None while that is not known.
     """
 
     recipe: dict[str, Any] | None = None
+    decay_from: int | None = None
 
     def __init__(
         self,
@@ -59,17 +66,21 @@ class Task(LightningModule):
         final_lr_share: float = 1e-3,
         weights: str | None = None,
         optimizer: OptimizerFactory | None = None,
+        decay_steps: int | None = None,
     ) -> None:
         super().__init__()
+        if decay_steps is not None and decay_steps < 0:
+            raise UserError(f"decay_steps must be at least 0, not {decay_steps}; 0 keeps the rate constant")
         # torch converts no module with weights of five dimensions, which some networks from elsewhere have.
         flat = all(weight.dim() != 5 for weight in (*network.parameters(), *network.buffers()))
         self.network = network.to(memory_format=torch.channels_last) if flat else network
         self.lr, self.betas, self.weight_decay = lr, betas, weight_decay
-        self.optimizer = optimizer
+        self.optimizer, self.decay_steps = optimizer, decay_steps
+        self._resumed_at = 0
         self.warmup_steps, self.final_lr_share = warmup_steps, final_lr_share
         self.fine_tuned = weights is not None
         if weights is not None:
-            copy_weights(Path(weights), self.network)
+            copy_weights(find_model(weights, "--model.weights"), self.network)
 
     @property
     def in_channels(self) -> int:
@@ -139,6 +150,10 @@ class Task(LightningModule):
         )
 
     def _lr_factor(self, step: int) -> float:
+        if self.decay_steps is not None:
+            return warmup_stable_decay(
+                step, self.warmup_steps, self.decay_from, self.decay_steps, self.final_lr_share
+            )
         total = self.trainer.estimated_stepping_batches
         return warmup_cosine(step, self.warmup_steps, total, self.final_lr_share, self._time_share())
 
@@ -153,6 +168,18 @@ class Task(LightningModule):
         # The first process's clock for all, for their weights would drift apart with their rates.
         share: float = self.trainer.strategy.broadcast(elapsed / max(1e-9, elapsed + remaining))
         return share
+
+    def on_fit_start(self) -> None:
+        """Finds out when the decay begins; a run without another end gets the decay's."""
+        if not self.decay_steps:
+            self.decay_from = None
+            return
+        if self.trainer.max_steps > 0:
+            self.decay_from = max(0, self.trainer.max_steps - self.decay_steps)
+            return
+        if self.decay_from is None:
+            self.decay_from = self._resumed_at
+        self.trainer.fit_loop.epoch_loop.max_steps = self.decay_from + self.decay_steps
 
     def on_train_start(self) -> None:
         """Lets the config's rates hold in a resumed run, over those that the checkpoint has restored."""
@@ -172,4 +199,10 @@ class Task(LightningModule):
             "format": CHECKPOINT_FORMAT,
             "version": __version__,
             "recipe": self.recipe,
+            "decay_from": self.decay_from,
         }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Remembers where the checkpoint's run stood: a decay that had begun goes on."""
+        self._resumed_at = int(checkpoint.get("global_step", 0))
+        self.decay_from = (checkpoint.get(CHECKPOINT_KEY) or {}).get("decay_from")

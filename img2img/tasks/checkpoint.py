@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch import LightningModule
 from torch import nn
 
 from img2img.errors import UserError
+from img2img.tasks.packed import DamagedFile, read_packed
 
 CHECKPOINT_KEY = "img2img"
 CHECKPOINT_FORMAT = 1
@@ -44,7 +46,7 @@ def read_weights(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"the checkpoint {path} does not exist")
-    if _is_safetensors(path):
+    if is_safetensors(path):
         return _read_safetensors(path)
     try:
         with warnings.catch_warnings():
@@ -73,7 +75,8 @@ def _code_in(refusal: str) -> str | None:
     return None if found is None else f"a call of {found[1]}"
 
 
-def _is_safetensors(path: Path) -> bool:
+def is_safetensors(path: Path) -> bool:
+    """Returns whether a file is in the safetensors format, whatever its suffix and whether or not it is whole."""
     with path.open("rb") as file:
         head = file.read(9)
     # The length of the header, which is JSON, and its first character; the format allows no header above 100 MB.
@@ -82,19 +85,14 @@ def _is_safetensors(path: Path) -> bool:
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
     try:
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-    except ImportError as error:
-        raise CheckpointError(f"{path} is a safetensors file; pip install 'img2img[spandrel]' reads those") from error
-    try:
-        weights: dict[str, Any] = load_file(path)
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} is not a checkpoint, or is damaged: {error}") from error
-    return weights
+        state, about = read_packed(path)
+    except DamagedFile as error:
+        raise CheckpointError(str(error)) from error
+    return dict(state) if about is None else {"state_dict": state, CHECKPOINT_KEY: about | {"format": CHECKPOINT_FORMAT}}
 
 
 def copy_weights(path: Path, network: nn.Module) -> None:
-    """Copies the (averaged) weights of a checkpoint's network into the same network.
+    """Copies the (averaged) weights of a checkpoint's or packed model's network into the same network.
 
     Raises:
         CheckpointError: If the file is no checkpoint, or its weights do not fit.
@@ -115,6 +113,18 @@ def check_weights(path: Path, task: nn.Module) -> None:
         FileNotFoundError: If there is no such file.
     """
     check_fit(read_checkpoint(path)["state_dict"], task, path)
+
+
+def load_packed(path: Path, task: LightningModule) -> None:
+    """Loads a packed model's weights, and what it keeps beside them, into a task.
+
+    Raises:
+        CheckpointError: If the file is damaged or no packed model, or its weights do not fit.
+    """
+    checkpoint = read_checkpoint(path)
+    check_fit(checkpoint["state_dict"], task, path)
+    task.load_state_dict(checkpoint["state_dict"])
+    task.on_load_checkpoint(checkpoint)
 
 
 def check_fit(state: dict[str, Any], module: nn.Module, path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from img2img.shipped import find_model
 from img2img.tasks.base import Task
 from img2img.tasks.checkpoint import CHECKPOINT_FORMAT, CHECKPOINT_KEY, CheckpointError, check_fit, read_weights
 from img2img.tasks.published import published
@@ -43,11 +44,12 @@ def build(recipe: dict[str, Any], trust: Collection[str] = ()) -> Task:
 
 
 def load(model: str | Path, trust: Collection[str] = ()) -> Task:
-    """Opens a checkpoint, or the weights of a published restorer.
+    """Opens a shipped model, a checkpoint, or the weights of a published restorer.
 
     Args:
-        model: Path of a checkpoint that `img2img fit` wrote, or of a file that `spandrel` knows (Real-ESRGAN, SwinIR,
-            SCUNet, NAFNet …; .pth, .ckpt or .safetensors); the content tells which it is.
+        model: Name of a shipped model, such as `denoise`; or path of a checkpoint that `img2img fit` wrote, of a file
+            that `img2img pack` made of one, or of one that `spandrel` knows (Real-ESRGAN, SwinIR, SCUNet, NAFNet …;
+            .pth, .ckpt or .safetensors); the content tells which it is.
         trust: Further packages whose classes the checkpoint may name; by default only img2img's, torch.nn's and
             torchvision's are built, and nothing else is even imported.
 
@@ -57,9 +59,9 @@ def load(model: str | Path, trust: Collection[str] = ()) -> Task:
 
     Raises:
         CheckpointError: If the file is none of these, or names a class that is not trusted.
-        FileNotFoundError: If there is no such file.
+        UserError: If there is no such model or file.
     """
-    path = Path(model)
+    path = find_model(model, "model")
     checkpoint = read_weights(path)
     about = checkpoint.get(CHECKPOINT_KEY)
     if not isinstance(about, dict):

@@ -26,3 +26,28 @@ def warmup_cosine(
     steps_share = 0.0 if math.isinf(total_steps) else (step - warmup_steps) / max(1.0, total_steps - warmup_steps)
     progress = min(1.0, max(steps_share, time_share))
     return final_share + (1 - final_share) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def warmup_stable_decay(
+    step: int, warmup_steps: int, decay_from: int | None, decay_steps: int, final_share: float
+) -> float:
+    """Returns the factor on the learning rate at a step of a run whose end need not be known.
+
+    Linear warm-up, then constant, then a decay that is told to begin: "warm-up-stable-decay" (Hu et al., "MiniCPM",
+    COLM 2024), with the decay 1 - sqrt(progress) that Hägele et al. (NeurIPS 2024) found best.
+
+    Args:
+        step: Optimizer steps taken so far.
+        warmup_steps: Length of the warm-up.
+        decay_from: The decay's first step; None as long as there is none.
+        decay_steps: Length of the decay.
+        final_share: The factor at its end.
+
+    Returns:
+        A factor in (0, 1].
+    """
+    rising = min(1.0, (step + 1) / (warmup_steps + 1))
+    if decay_from is None or step < decay_from:
+        return rising
+    progress = min(1.0, (step - decay_from) / max(1, decay_steps))
+    return rising * (final_share + (1 - final_share) * (1 - math.sqrt(progress)))

@@ -1,0 +1,185 @@
+"""Trains the models of the shelf, one after the other, for hours; goes on where it was however it was stopped.
+
+Each model trains at a constant rate until its share of hours is spent, in `RUNS/NAME`. `--end NAME` branches off at any
+time: it decays the rates from the newest checkpoint in `RUNS/NAME-ended`, measures, and packs the result as
+`RUNS/NAME.safetensors`; the long run stays as it is and can go on.
+
+    python benchmarks/train_shelf.py --root bsds432 budgie26 photos --validation kodak24 [--runs runs/shelf]
+                                     [--hours denoise=8 denoise_photo=2 …] [--threads 1] [-- any flags of fit]
+    python benchmarks/train_shelf.py --status [--runs runs/shelf]
+    python benchmarks/train_shelf.py --end denoise [--steps 8000] --root … --validation …
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model of the shelf.
+
+    Attributes:
+        config: What trains it.
+        hours: Its share, unless `--hours` says another.
+        starts_from: The model that it is fine-tuned from.
+    """
+
+    config: str
+    hours: float
+    starts_from: str | None = None
+
+
+QUEUE = {
+    "denoise": Model("denoise_long.yaml", 8),
+    "denoise_photo": Model("denoise_photo.yaml", 3, starts_from="denoise"),
+    "inpaint": Model("inpaint.yaml", 5),
+    "colorize": Model("colorize.yaml", 5),
+}
+"""The models in the order in which they are trained."""
+
+LONG = [
+    *("--model.decay_steps=0", "--average.horizon=0.05", "--last.every_n_steps=500"),
+    *("--trainer.max_steps=-1", "--trainer.max_epochs=-1", "--trainer.log_every_n_steps=100"),
+    *("--trainer.val_check_interval=2000", "--data.samples_per_epoch=80000", "--data.share=0"),
+    *("--data.val_images=null", "--data.val_crop_size=256", "--trainer.enable_progress_bar=false"),
+]
+
+
+def run_of(runs: Path, name: str) -> Path:
+    """Returns the folder of a model's run."""
+    return runs / name / Path(QUEUE[name].config).stem / "0"
+
+
+def state_of(run: Path) -> dict[str, Any] | None:
+    """Returns the run's last checkpoint, None if there is none yet."""
+    import torch  # after the number of threads is known
+
+    file = run / "last.ckpt"
+    return torch.load(file, weights_only=True, map_location="cpu") if file.exists() else None
+
+
+def hours_of(state: dict[str, Any] | None) -> float:
+    """Returns for how long a run has trained, over all its interruptions."""
+    seconds = 0.0 if state is None else state["callbacks"].get("Timer", {}).get("time_elapsed", {}).get("train", 0.0)
+    return float(seconds) / 3600
+
+
+def train(name: str, options: argparse.Namespace, hours: float) -> None:
+    """Trains a model until its hours are spent; goes on from its last checkpoint."""
+    run = run_of(options.runs, name)
+    going = (run / "last.ckpt").exists()
+    if run.exists() and not going:
+        shutil.rmtree(run)  # killed before its first checkpoint: nothing of worth
+    start = ["--ckpt_path=last"] if going else []
+    first = QUEUE[name].starts_from
+    if first is not None and not going:
+        start = [f"--model.weights={options.runs / first}.safetensors"]
+    minutes = round(hours * 60)
+    limit = f"--trainer.max_time={minutes // 1440:02}:{minutes // 60 % 24:02}:{minutes % 60:02}:00"
+    fit(name, options, options.runs / name, [limit, *start])
+
+
+def end(name: str, options: argparse.Namespace) -> Path:
+    """Ends a copy of a run with its decay, and packs it; returns the file."""
+    import img2img
+
+    run, ended = run_of(options.runs, name), options.runs / f"{name}-ended"
+    copy = ended / run.parent.name / "0"
+    if not (copy / "last.ckpt").exists():
+        copy.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(run / "last.ckpt", copy / "last.ckpt")
+    whole = ["--data.val_crop_size=null", "--trainer.val_check_interval=1000000"]
+    fit(name, options, ended, [f"--model.decay_steps={options.steps}", *whole, "--ckpt_path=last"])
+    target = options.runs / f"{name}.safetensors"
+    return img2img.pack(copy / "last.ckpt", target, overwrite=True).model
+
+
+def fit(name: str, options: argparse.Namespace, place: Path, flags: list[str]) -> None:
+    """Runs `img2img fit` in this process, so that what stops, freezes or kills the one does so to the other."""
+    from img2img.cli import main as img2img
+
+    folders = json.dumps([str(Path(folder).resolve()) for folder in options.root])
+    data = [f"--data.root={folders}", f"--data.val_dir={options.validation}"]
+    os.environ.pop("IMG2IMG_RUN", None)  # an earlier run's
+    where = f"--trainer.default_root_dir={place}"
+    img2img(["fit", "--config", QUEUE[name].config, *LONG, *data, where, *flags, *options.flags])
+
+
+def status(runs: Path, hours: dict[str, float]) -> None:
+    """Prints for each model hours, steps, megapixels and the validations so far."""
+    for name, model in QUEUE.items():
+        run = run_of(runs, name)
+        state = state_of(run)
+        if state is None:
+            print(f"{name}: waiting; {hours.get(name, model.hours):g} h planned")
+            continue
+        import yaml
+
+        data = yaml.safe_load((run / "config.yaml").read_text())["data"]["init_args"]
+        samples = next(state[key]["next_sample"] for key in ("CorruptedPairs", "FolderPairs") if key in state)
+        pixels = samples * data["crop_size"] ** 2 / 1e6
+        spent = hours_of(state)
+        print(f"{name}: {spent:.2f} of {hours.get(name, model.hours):g} h, step {state['global_step']}, {pixels:.0f} Mpx")
+        for step, values in validations(run):
+            print(f"  step {step}: " + ", ".join(f"{key} {value:.2f}" for key, value in values.items()))
+
+
+def validations(run: Path, most: int = 8) -> list[tuple[int, dict[str, float]]]:
+    """Returns the steps and PSNRs of a run's validations, the newest and some before them."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run))
+    events.Reload()
+    tags = [tag for tag in events.Tags()["scalars"] if tag.startswith("val/psnr") and not tag.startswith("val/psnr_input")]
+    found: dict[int, dict[str, float]] = {}
+    for tag in tags:
+        for event in events.Scalars(tag):
+            found.setdefault(event.step, {})[tag.removeprefix("val/")] = event.value
+    steps = sorted(found)
+    spread = steps[:: max(1, len(steps) // most)]
+    return [(step, found[step]) for step in sorted({*spread, *steps[-1:]})]
+
+
+def main() -> None:
+    """Trains, ends or tells."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--root", nargs="+", help="folders of photographs to train on")
+    parser.add_argument("--validation", help="folder of photographs to validate on")
+    parser.add_argument("--runs", type=Path, default=Path("runs/shelf"))
+    parser.add_argument("--hours", nargs="*", default=[], metavar="NAME=H", help="another share for a model")
+    parser.add_argument("--only", nargs="+", choices=QUEUE, default=list(QUEUE))
+    parser.add_argument("--threads", type=int, help="how many cores to use (default: all)")
+    parser.add_argument("--status", action="store_true")
+    parser.add_argument("--end", choices=QUEUE, metavar="NAME", help="end a copy of this model's run with its decay")
+    parser.add_argument("--steps", type=int, default=8000, help="of the decay (default: 8000)")
+    parser.add_argument("flags", nargs="*", help="flags of `img2img fit`, after --")
+    options = parser.parse_args()
+    if options.threads:
+        os.environ["OMP_NUM_THREADS"] = str(options.threads)
+    hours = {name: float(value) for name, _, value in (item.partition("=") for item in options.hours)}
+    if options.status:
+        status(options.runs, hours)
+        return
+    if not options.root or not options.validation:
+        parser.error("--root and --validation say what to train on and what to validate with")
+    if options.end:
+        print(end(options.end, options))
+        return
+    for name in options.only:
+        planned = hours.get(name, QUEUE[name].hours)
+        if hours_of(state_of(run_of(options.runs, name))) < planned:
+            train(name, options, planned)
+        if any(model.starts_from == name for model in QUEUE.values()):
+            if not (options.runs / f"{name}.safetensors").exists():
+                end(name, options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""The noise of a camera's sensor as it looks after the camera has made a photograph of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from img2img.corruptions.base import Range
+from img2img.corruptions.noise import RandomNoise
+
+# Bilinear demosaicing as convolutions of a plane that holds zeros where the sensor has another colour.
+_CROSS = np.array([[0, 1, 0], [1, 4, 1], [0, 1, 0]], np.float32) / 4
+_SQUARE = np.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]], np.float32) / 4
+
+
+class CameraNoise(RandomNoise):
+    """Adds shot and read noise where it arises, in the sensor's linear colours, and develops it with the image.
+
+    The noise passes through white balance, demosaicing and the tone curve: it is stronger in red and blue than in
+    green, shared by neighbouring pixels, and strongest in the shadows. The image itself is not demosaicked, so that the
+    target stays what a long exposure would show. After Brooks et al., "Unprocessing images for learned raw denoising",
+    CVPR 2019, whose levels of noise and white balance these are; RGB images only.
+
+    Args:
+        shot: Variance per unit of light, in units of the linear range; drawn log-uniformly. Read noise follows from it
+            as in phones of the Darmstadt Noise Dataset (their equation 4).
+        p: Probability of applying it.
+
+    Raises:
+        ValueError: If a number is negative or the range is reversed.
+    """
+
+    def __init__(self, shot: Range = (1e-4, 1.2e-2), p: float = 1.0) -> None:
+        super().__init__(p, shot=shot)
+
+    def get_params(self) -> dict[str, Any]:
+        """Draws the levels of noise and the gains of the white balance."""
+        low, high = np.log(np.maximum(self.shot, 1e-12))  # type: ignore[attr-defined]
+        log_shot = self.random_generator.uniform(low, high)
+        log_read = 2.18 * log_shot + 1.20 + self.random_generator.normal(0, 0.26)
+        red, blue = self.random_generator.uniform(1.9, 2.4), self.random_generator.uniform(1.5, 1.9)
+        corner = self.random_generator.integers(0, 2, 2)
+        return {
+            "shot": float(np.exp(log_shot)),
+            "read": float(np.exp(log_read)),
+            "gains": np.array([red, 1.0, blue], np.float32),
+            "corner": (int(corner[0]), int(corner[1])),
+        }
+
+    def corrupt(
+        self,
+        img: NDArray[np.float32],
+        shot: float = 0.0,
+        read: float = 0.0,
+        gains: NDArray[np.float32] | None = None,
+        corner: tuple[int, int] = (0, 0),
+        **params: Any,
+    ) -> NDArray[np.float32]:
+        """Returns the photograph with its noise, not clipped above and below what the tone curve leaves.
+
+        Raises:
+            ValueError: If the image has not three channels.
+        """
+        if img.shape[2] != 3:
+            raise ValueError(f"CameraNoise needs RGB images, not {img.shape[2]} channel(s): the sensor sees in colour")
+        balance = np.ones(3, np.float32) if gains is None else gains
+        light = _linear(np.maximum(img, 0)) / balance
+        noise = self._normal(img.shape) * np.sqrt(shot * light + read)
+        developed = _tone((light + _demosaicked(noise, corner)) * balance)
+        # The image keeps what the tone curve's rounding would take: without noise it comes back to the bit.
+        result: NDArray[np.float32] = img + (developed - _tone(light * balance))
+        return result
+
+
+def _demosaicked(noise: NDArray[np.float32], corner: tuple[int, int]) -> NDArray[np.float32]:
+    """Returns H×W×3 noise as a Bayer sensor sees it, interpolated bilinearly; `corner` is a red pixel's place."""
+    height, width = noise.shape[:2]
+    rows, columns = np.arange(height)[:, None] % 2, np.arange(width)[None, :] % 2
+    red = (rows == corner[0]) & (columns == corner[1])
+    blue = (rows != corner[0]) & (columns != corner[1])
+    seen = ((red, _SQUARE), (~(red | blue), _CROSS), (blue, _SQUARE))
+    planes = [
+        cv2.filter2D(noise[..., channel] * mask, -1, kernel, borderType=cv2.BORDER_REFLECT_101)
+        for channel, (mask, kernel) in enumerate(seen)
+    ]
+    return np.stack(planes, axis=-1)
+
+
+def _linear(value: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Undoes sRGB's tone curve (IEC 61966-2-1)."""
+    linear: NDArray[np.float32] = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+    return linear.astype(np.float32)
+
+
+def _tone(linear: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Applies sRGB's tone curve; below black it goes on as the straight line that it is there."""
+    bent = 1.055 * np.maximum(linear, 0.0031308) ** (1 / 2.4) - 0.055
+    value: NDArray[np.float32] = np.where(linear <= 0.0031308, 12.92 * linear, bent)
+    return value.astype(np.float32)
