@@ -97,7 +97,8 @@ def pack(
     about = contents.get(CHECKPOINT_KEY)
     if not isinstance(about, dict) or not isinstance(about.get("recipe"), dict):
         raise CheckpointError(f"{path} holds no recipe: only what `img2img fit` trained can be packed")
-    kept = {name: value for name, value in about.items() if name not in ("format", "decay_from")}
+    of_training = ("format", "decay_from", "optimizer")
+    kept = {name: value for name, value in about.items() if name not in of_training}
     state = contents["state_dict"]
     try:
         write_packed(target, state, kept, precision)

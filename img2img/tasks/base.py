@@ -77,6 +77,7 @@ class Task(LightningModule):
         self.lr, self.betas, self.weight_decay = lr, betas, weight_decay
         self.optimizer, self.decay_steps = optimizer, decay_steps
         self._resumed_at = 0
+        self._trained_with: str | None = None
         self.warmup_steps, self.final_lr_share = warmup_steps, final_lr_share
         self.fine_tuned = weights is not None
         if weights is not None:
@@ -139,7 +140,10 @@ class Task(LightningModule):
     def _new_optimizer(self) -> torch.optim.Optimizer:
         weights = self.network.parameters()  # not the loss's, which may be a network too
         if self.optimizer is not None:
-            return self.optimizer(weights)
+            try:
+                return self.optimizer(weights)
+            except (ValueError, TypeError) as error:
+                raise UserError(f"--model.optimizer: {error}") from error
         return torch.optim.AdamW(
             weights,
             lr=self.lr,
@@ -170,7 +174,17 @@ class Task(LightningModule):
         return share
 
     def on_fit_start(self) -> None:
-        """Finds out when the decay begins; a run without another end gets the decay's."""
+        """Finds out when the decay begins; a run without another end gets the decay's.
+
+        Raises:
+            UserError: If the run goes on from a checkpoint of another optimizer, whose state would mean nothing.
+        """
+        asked = type(self._new_optimizer()).__name__
+        if self._trained_with not in (None, asked):
+            raise UserError(
+                f"this checkpoint was trained with {self._trained_with}, not {asked}: "
+                "name that optimizer, or start another training from it with --model.weights"
+            )
         if not self.decay_steps:
             self.decay_from = None
             return
@@ -195,14 +209,17 @@ class Task(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the recipe under our own key: plain data, from which `img2img.load` rebuilds the task."""
+        optimizer = self.optimizers(use_pl_optimizer=False)
         checkpoint[CHECKPOINT_KEY] = {
             "format": CHECKPOINT_FORMAT,
             "version": __version__,
             "recipe": self.recipe,
             "decay_from": self.decay_from,
+            "optimizer": type(optimizer).__name__ if isinstance(optimizer, torch.optim.Optimizer) else None,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Remembers where the checkpoint's run stood: a decay that had begun goes on."""
         self._resumed_at = int(checkpoint.get("global_step", 0))
-        self.decay_from = (checkpoint.get(CHECKPOINT_KEY) or {}).get("decay_from")
+        about = checkpoint.get(CHECKPOINT_KEY) or {}
+        self.decay_from, self._trained_with = about.get("decay_from"), about.get("optimizer")

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
+from safetensors import SafetensorError
 from torch import nn
 
 from img2img.errors import UserError
@@ -60,7 +61,7 @@ def read_weights(path: Path) -> dict[str, Any]:
             f"{path} is not a safe checkpoint (weights and plain data only): it holds {code}, and no code in a file is "
             "run; if you trust it, save its state_dict elsewhere with safetensors.torch.save_file and give that file"
         ) from error
-    except (EOFError, LookupError, ValueError, TypeError, AttributeError, struct.error) as error:
+    except (SafetensorError, EOFError, LookupError, ValueError, TypeError, AttributeError, struct.error) as error:
         raise CheckpointError(f"{path} is not a checkpoint, or is damaged") from error
     if not isinstance(contents, dict):
         raise CheckpointError(f"{path} holds no state_dict but a {type(contents).__name__}")

@@ -75,9 +75,9 @@ class MuonAdamW(Optimizer):
         return loss
 
     def _muon(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
-        by_shape: dict[torch.Size, list[Tensor]] = {}
+        by_shape: dict[tuple[int, int], list[Tensor]] = {}
         for parameter in parameters:
-            by_shape.setdefault(parameter.flatten(1).shape, []).append(parameter)
+            by_shape.setdefault((len(parameter), parameter[0].numel()), []).append(parameter)
         for (rows, columns), alike in by_shape.items():
             momenta = []
             for parameter in alike:
@@ -86,13 +86,14 @@ class MuonAdamW(Optimizer):
                 if not state:
                     state["momentum"] = torch.zeros_like(gradient)
                 state["momentum"].lerp_(gradient, 1 - group["momentum"])
-                momenta.append(gradient.lerp(state["momentum"], group["momentum"]).flatten(1))  # Nesterov's
+                # Nesterov's; as it lies in memory channels last, for the order of the columns does not matter.
+                momenta.append(gradient.lerp(state["momentum"], group["momentum"]).movedim(1, -1).flatten(1))
             # Wide-to-narrow layers get longer steps, so that outputs change equally.
             length = group["lr"] * math.sqrt(max(1, rows / columns))
             updates = orthogonalise(torch.stack(momenta), group["steps"])
             for parameter, update in zip(alike, updates, strict=True):
-                parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                parameter.add_(update.reshape(parameter.shape), alpha=-length)
+                last = parameter.movedim(1, -1)
+                last.mul_(1 - group["lr"] * group["weight_decay"]).add_(update.reshape(last.shape), alpha=-length)
 
     def _adamw(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         beta1, beta2 = group["betas"]

@@ -3,7 +3,7 @@ import shutil
 import pytest
 from PIL import Image
 
-from img2img.data.folders import SPLITS, find_split, resolve_root
+from img2img.data.folders import SPLITS, find_split, mix, resolve_root
 
 
 @pytest.fixture
@@ -61,3 +61,24 @@ def test_the_starter_set_is_found_from_anywhere():
     assert (resolve_root("starter") / "train").is_dir()
     with pytest.raises(FileNotFoundError, match="startr does not exist"):
         resolve_root("startr")
+
+
+def test_several_folders_are_drawn_from_by_their_weights(photos, flat):
+    parts = [find_split(root, "train", 0, 0.1) for root in (photos, flat)]
+    source = mix(parts, [3, 1])
+    drawn = [source.of_sample(0, n) for n in range(2000)]
+    assert sum(path.is_relative_to(photos) for path in drawn) == 1500
+    assert set(drawn) == set(source.paths) == {*parts[0].paths, *parts[1].paths}
+    assert {source.name(path) for path in parts[0].paths} == {parts[0].name(path) for path in parts[0].paths}
+
+
+def test_a_folder_that_loses_its_images_loses_its_turns(photos, flat):
+    parts = [find_split(root, "train", 0, 0.1) for root in (photos, flat)]
+    kept = mix(parts, [3, 1]).restricted(set(parts[1].paths))
+    assert {kept.of_sample(0, n) for n in range(100)} == set(parts[1].paths)
+
+
+def test_nothing_need_be_held_out(flat):
+    assert len(find_split(flat, "train", 0, 0).paths) == 10
+    with pytest.raises(FileNotFoundError, match="share: 0 keeps no images"):
+        find_split(flat, "val", 0, 0)

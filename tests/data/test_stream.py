@@ -8,6 +8,7 @@ from img2img.data.stream import (
     draws_of_image,
     draws_of_sample,
     image_of_sample,
+    part_of_sample,
 )
 
 
@@ -55,3 +56,13 @@ def test_evaluation_counts_each_item_once_and_keeps_ranks_equally_busy(count, wo
     counted = Counter(item for share in shares for item, counts in share if counts)
     assert counted == dict.fromkeys(range(count), 1)
     assert all(0 <= item < count for share in shares for item, _ in share)
+
+
+def test_parts_take_turns_by_their_shares_and_miss_none_of_their_samples():
+    drawn = [part_of_sample(0, (7, 2, 1), n) for n in range(200)]
+    for block in range(20):
+        assert sorted(part for part, _ in drawn[block * 10 : block * 10 + 10]) == [0] * 7 + [1] * 2 + [2]
+    for part, share in enumerate((7, 2, 1)):
+        assert [number for drawn_part, number in drawn if drawn_part == part] == list(range(20 * share))
+    assert drawn == [part_of_sample(0, (7, 2, 1), n) for n in range(200)]
+    assert drawn != [part_of_sample(1, (7, 2, 1), n) for n in range(200)]

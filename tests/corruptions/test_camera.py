@@ -1,0 +1,56 @@
+"""A sensor's noise after the camera has developed it."""
+
+import numpy as np
+import pytest
+
+from img2img.corruptions import CameraNoise, ChromaNoise, GaussianNoise
+from img2img.data.pairs import apply, compose
+from img2img.data.stream import draws_of_sample
+
+
+def noise_of(transform, image: np.ndarray, n: int = 0) -> np.ndarray:
+    return apply(compose([transform]), image, draws_of_sample(0, n)) - image
+
+
+@pytest.fixture
+def middle_gray() -> np.ndarray:
+    return np.full((128, 128, 3), 0.45, np.float32)
+
+
+def test_red_and_blue_are_noisier_than_green_and_neighbours_share_noise(middle_gray):
+    noise = noise_of(CameraNoise(shot=0.004), middle_gray)
+    red, green, blue = noise.std(axis=(0, 1))
+    assert red > 1.1 * green
+    assert blue > 1.1 * green
+    neighbours = np.corrcoef(noise[:, :-1, 1].ravel(), noise[:, 1:, 1].ravel())[0, 1]
+    assert 0.1 < neighbours < 0.6
+    assert np.abs(noise.mean(axis=(0, 1))).max() < 0.004
+
+
+def test_more_light_per_photon_is_more_noise_and_none_is_none(middle_gray, photo):
+    weak, strong = (noise_of(CameraNoise(shot=shot), middle_gray).std() for shot in (1e-4, 1e-2))
+    assert strong > 5 * weak
+    assert 0 < weak < 0.02
+    image = photo.astype(np.float32) / 255
+    assert np.abs(noise_of(CameraNoise(shot=0), image)).max() < 1e-4
+
+
+def test_a_sensor_sees_in_colour():
+    with pytest.raises(ValueError, match="needs RGB images, not 1"):
+        noise_of(CameraNoise(), np.zeros((8, 8, 1), np.float32))
+
+
+def test_chroma_noise_leaves_the_luma(middle_gray):
+    noise = noise_of(ChromaNoise(sigma=20), middle_gray)
+    assert np.abs(noise @ np.array([0.299, 0.587, 0.114])).max() < 1e-5
+    assert noise.std() * 255 > 5
+    assert (noise_of(ChromaNoise(sigma=20), middle_gray[..., :1]) == 0).all()
+
+
+def test_a_gray_photograph_gets_gray_noise_and_a_coloured_one_does_not(photo):
+    colour = photo.astype(np.float32) / 255
+    gray = np.repeat(colour[..., :1], 3, axis=2)
+    noise = noise_of(GaussianNoise(25, match_gray=True), gray)
+    assert (noise.max(axis=2) - noise.min(axis=2)).max() < 1e-6
+    assert noise.std() * 255 == pytest.approx(25, rel=0.02)
+    assert (noise_of(GaussianNoise(25, match_gray=True), colour) == noise_of(GaussianNoise(25), colour)).all()
