@@ -17,9 +17,11 @@ HELP = {
 COMMON = """\
   --config FILE                 a YAML here or among the shipped ones (`img2img configs`); may be given several times
   --ckpt_path FILE|last|best    checkpoint to go on from or to measure; last and best: of the config's newest run
-  --data.root DIR               folder with train/ val/ test/, or one folder of photographs that is divided
+                                (to measure: a shipped model's name as well, see `img2img models`)
+  --data.root DIR|[DIR, …]      folder with train/ val/ test/, or one folder of photographs that is divided; or several
   --data.batch_size N           crops in a batch;  --data.num_workers N  processes that prepare them
-  --model.weights FILE          checkpoint whose weights to start from (fine-tuning)
+  --model.weights FILE|NAME     checkpoint or shipped model whose weights to start from (fine-tuning)
+  --model.optimizer CLASS       MuonAdamW, or any of torch.optim; --model.decay_steps N  ends an open run well
   --trainer.max_steps N         how long to train;  --trainer.accelerator cpu|gpu|auto, --trainer.devices N,
                                 --trainer.strategy ddp, --trainer.num_nodes N, --trainer.precision … as in Lightning
   --data.predict_dir DIR        images to restore;  --output.folder DIR  where they go (predict)

@@ -45,8 +45,9 @@ def table(out: str) -> list[tuple[str, str]]:
     return re.findall(r"(test/\S+)[\s│]+(\S+)", out)
 
 
-def test_two_processes_train_on_the_same_samples_as_one(program, flags):
-    length = (EXACT, "--trainer.max_steps=4")
+@pytest.mark.parametrize("optimizer", [[], ["--model.optimizer=MuonAdamW"]])
+def test_two_processes_train_on_the_same_samples_as_one(program, flags, optimizer):
+    length = (EXACT, "--trainer.max_steps=4", *optimizer)
     program("fit", *length, "--data.batch_size=4")
     program("fit", *length, "--data.batch_size=4", "--seed_everything=1")
     os.environ.pop("IMG2IMG_RUN")

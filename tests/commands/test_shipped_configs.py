@@ -30,7 +30,9 @@ AUTOENCODERS = ("anomaly.yaml", "autoencode.yaml", "pca.yaml", "vae.yaml")
 @pytest.mark.parametrize("config", [path.name for path in shipped_configs() if path.name not in AUTOENCODERS])
 def test_every_config_fits_validates_tests_and_predicts(program, photos, config, capsys):
     name = config.removesuffix(".yaml")
-    program("fit", "--trainer.max_steps=3", config=config)
+    # Three steps for what has no end; the tiny network cannot begin with a shipped model's weights.
+    other = {"denoise_long": ["--trainer.val_check_interval=3"], "denoise_photo": ["--model.weights=null"]}.get(name, [])
+    program("fit", "--trainer.max_steps=3", *other, config=config)
     run = Path(f"runs/{name}/0")
     assert {"best.ckpt", "last.ckpt", "grid.png", "config.yaml"} <= {file.name for file in run.iterdir()}
     last_line = capsys.readouterr().out.strip().splitlines()[-1]
@@ -38,11 +40,11 @@ def test_every_config_fits_validates_tests_and_predicts(program, photos, config,
     own = {"colorize": "delta_e", "inpaint": "psnr_hole"}.get(name, "psnr")
     scalars = EventAccumulator(str(run)).Reload().Tags()["scalars"]
     assert {f"val/{own}", f"val/{own}_input", "val/psnr", "val/ssim", "val/loss"} <= set(scalars)
-    program("validate", "--ckpt_path=best", config=config)
-    program("test", f"--ckpt_path={run}/best.ckpt", config=config)
+    program("validate", "--ckpt_path=best", *other, config=config)
+    program("test", f"--ckpt_path={run}/best.ckpt", *other, config=config)
     assert "test/psnr" in capsys.readouterr().out
     masks = [f"--data.predict_mask={mask_folder(photos)}"] if config == "inpaint.yaml" else []
-    program("predict", "--ckpt_path=best", f"--data.predict_dir={photos}", *masks, config=config)
+    program("predict", "--ckpt_path=best", f"--data.predict_dir={photos}", *masks, *other, config=config)
     sources = sorted(path.relative_to(photos) for path in photos.rglob("*.png"))
     assert sorted(path.relative_to("restored") for path in Path("restored").rglob("*.png")) == sources
     assert Image.open(Path("restored") / sources[0]).size == (64, 48)
