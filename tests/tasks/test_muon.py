@@ -70,3 +70,17 @@ def test_the_size_of_a_hidden_step_does_not_depend_on_the_gradients():
 def test_wrong_settings_are_named(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         MuonAdamW([nn.Parameter(torch.zeros(3))], **wrong)
+
+
+def test_what_has_faded_ends_in_zeros_and_not_in_denormal_numbers():
+    matrix = torch.randn(1, 8, 30, generator=torch.Generator().manual_seed(3))
+    matrix[:, 2] *= 1e-19  # a dead unit's momentum
+    made = orthogonalise(matrix)
+    assert (made[:, 2] == 0).all()
+    layers = [nn.Parameter(torch.zeros(4, 4)) for _ in range(3)]
+    optimizer = MuonAdamW(layers)
+    for step in range(2500):
+        for layer in layers:
+            layer.grad = torch.eye(4) * (step == 0)
+        optimizer.step()
+    assert (optimizer.state[layers[1]]["momentum"] == 0).all()

@@ -1,0 +1,79 @@
+"""Muon against AdamW in every shipped config, after equal wall time on the starter set.
+
+Each config is trained twice in processes of their own, once as it would be with AdamW and the config's own rate, once with
+MuonAdamW at its defaults; the rates decay with the time. Shown is what the config's captions show, of the validation images.
+Autoencoders need more images than the starter set has: they are left out without a folder of faces.
+
+    python benchmarks/optimizers.py [--minutes 2] [--runs runs/optimizers] [--only inpaint vae …] [--faces smiles]
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+METRICS = {  # config: what its captions show, and whether more of it is better
+    "denoise": ("psnr", True),
+    "denoise_gray": ("psnr", True),
+    "denoise_camera": ("psnr", True),
+    "denoise_uncertain": ("psnr", True),
+    "denoise_bottleneck": ("psnr", True),
+    "denoise_without_clean": ("psnr", True),
+    "inpaint": ("psnr_hole", True),
+    "colorize": ("delta_e", False),
+    "restore_old_photo": ("psnr", True),
+    "pairs": ("psnr", True),
+    "autoencode": ("mse", False),
+    "anomaly": ("mse", False),
+    "vae": ("bits_per_dim", False),
+}
+OF_FACES = ("autoencode", "anomaly", "vae")
+OPTIMIZERS = {"AdamW": "null", "Muon": "MuonAdamW"}
+
+
+def reached(config: str, optimizer: str, options: argparse.Namespace) -> tuple[float, int]:
+    """Returns the final validation of a run, and its steps; trains it if it is not there."""
+    runs = options.runs / optimizer
+    run = runs / config / "0"
+    if not (run / "last.ckpt").exists():
+        length = ["--trainer.max_steps=-1", "--trainer.max_epochs=-1", f"--trainer.max_time=00:00:{options.minutes:02}:00"]
+        quiet = ["--trainer.enable_progress_bar=false", "--trainer.val_check_interval=1000000", "--trainer.log_every_n_steps=50"]
+        epoch = ["--data.samples_per_epoch=100000", f"--model.optimizer={OPTIMIZERS[optimizer]}"]
+        place = [f"--trainer.default_root_dir={runs}", *([f"--data.root={options.faces}"] if config in OF_FACES else [])]
+        command = [sys.executable, "-m", "img2img", "fit", "--config", f"{config}.yaml"]
+        subprocess.run([*command, *length, *quiet, *epoch, *place, *options.flags], check=True)
+    events = EventAccumulator(str(run))
+    events.Reload()
+    last = events.Scalars(f"val/{METRICS[config][0]}")[-1]
+    return last.value, last.step
+
+
+def main() -> None:
+    """Trains what is missing, and prints the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--minutes", type=int, default=2)
+    parser.add_argument("--runs", type=Path, default=Path("runs/optimizers"))
+    parser.add_argument("--only", nargs="+", choices=METRICS, default=list(METRICS))
+    parser.add_argument("--faces", type=Path, help="folder of faces, for autoencoders")
+    parser.add_argument("flags", nargs="*", help="flags of `img2img fit`, after --")
+    options = parser.parse_args()
+    print("| config | figure | AdamW | Muon | steps | better |\n|---|---|---|---|---|---|")
+    for config in options.only:
+        if config in OF_FACES and options.faces is None:
+            continue
+        name, more = METRICS[config]
+        (adamw, adamw_steps), (muon, muon_steps) = (reached(config, optimizer, options) for optimizer in OPTIMIZERS)
+        better = "Muon" if (muon > adamw) == more else "AdamW"
+        print(f"| {config} | {name} | {adamw:.4g} | {muon:.4g} | {adamw_steps}, {muon_steps} | {better} |", flush=True)
+    print(f"\nseed 0, {options.minutes} minutes each, {torch.get_num_threads()} threads of {platform.machine()}, ", end="")
+    print(f"torch {torch.__version__}; the starter set's validation images")
+
+
+if __name__ == "__main__":
+    main()
