@@ -6,8 +6,8 @@ that is there already is not trained again. The first row is what the others dif
 
     python benchmarks/recipe_search.py VALIDATION TRAIN_FOLDER [TRAIN_FOLDER …] [--minutes 6] [--only muon …]
 
-The networks stay below 3 million parameters, 6 MB in 16 bits, which is what the shelf allows. SOAP and Adan need `pip
-install pytorch-optimizer`.
+The networks stay below 3 million parameters, 6 MB in 16 bits, which is what the shelf allows. SOAP needs `pip install
+pytorch-optimizer`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ RUNS: dict[str, list[str]] = {
     "muon weight decay 0.1": [f"{OPTIMIZER}.weight_decay=0.1"],
     "biases": [f"{NETWORK}.bias=true"],
     "SOAP": [f"{OPTIMIZER}=pytorch_optimizer.SOAP", f"{OPTIMIZER}.lr=3e-3", f"{OPTIMIZER}.weight_decay=0"],
-    "Adan": [f"{OPTIMIZER}=pytorch_optimizer.Adan", f"{OPTIMIZER}.lr=3e-3"],
+    "leaky ReLU 0.1": [f"{NETWORK}.slope=0.1"],
     "sigma skewed to low": [f"{DATA}.corruption={json.dumps(SKEWED)}"],
 }
 

@@ -98,6 +98,7 @@ class CLI(LightningCLI):
     def __init__(self, command: str, argv: list[str], arguments: Arguments | None) -> None:
         self.command, self.arguments = command, arguments
         self.run_folder: Path | None = None
+        self.packed: Path | None = None
         quieten()
         super().__init__(
             model_class=Task,
@@ -147,7 +148,8 @@ class CLI(LightningCLI):
             self._check_predict()
         checkpoint = self._get(self.config, "ckpt_path")
         if checkpoint is not None and is_safetensors(Path(checkpoint)):
-            load_packed(Path(checkpoint), self.model)
+            self.packed = Path(checkpoint)
+            load_packed(self.packed, self.model)
             for config in (self.config, self.config_init):  # Lightning reads its own checkpoints only
                 config[self.subcommand]["ckpt_path"] = None
         elif checkpoint is not None:
@@ -180,14 +182,15 @@ class CLI(LightningCLI):
     def predict(self, model: Task, ckpt_path: str | None = None, **kwargs: Any) -> None:
         """Restores `data.predict_dir`, as `img2img restore` does: in tiles, not in the config's pairs."""
         assert isinstance(model, Restoration)
+        weights = self.packed if ckpt_path is None else Path(ckpt_path)
         restoring = Restoring(
             model,
             Path(self.datamodule.predict_dir).expanduser(),
             self._output(),
             self.datamodule.predict_mask,
-            model=ckpt_path or "",
+            model="" if weights is None else str(weights),
             precision=str(self.trainer.precision),
-            weights=None if ckpt_path is None else Path(ckpt_path),
+            weights=weights,
         )
         bar = self._get(self.config_init, "trainer").get("enable_progress_bar") is not False
         kwargs.pop("datamodule")

@@ -18,17 +18,21 @@ class ResidualBlock(nn.Module):
     Args:
         channels: Channels in and out.
         bias: Whether the convolutions have a bias.
+        slope: What is left of negative values (leaky ReLU); 0 for ReLU, whose units can die.
     """
 
-    def __init__(self, channels: int, bias: bool = False) -> None:
+    def __init__(self, channels: int, bias: bool = False, slope: float = 0.0) -> None:
         super().__init__()
+        self.slope = slope
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=bias)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=bias)
         nn.init.zeros_(self.conv2.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps N×C×H×W to the same shape."""
-        y: Tensor = self.conv2(F.relu(self.conv1(x), inplace=True))  # in place: no gradient needs what is overwritten
+        y: Tensor = self.conv1(x)
+        # In place: no gradient needs what is overwritten.
+        y = self.conv2(F.leaky_relu(y, self.slope, inplace=True) if self.slope else F.relu(y, inplace=True))
         y += x
         return y
 
@@ -53,6 +57,7 @@ class RestorationUNet(nn.Module):
         bias: Whether the convolutions have biases.
         residual: Whether the network predicts the difference to its input. Of more channels out than in the first are
             the image, to which the input is added; what the others mean is the task's affair.
+        slope: What blocks leave of negative values (leaky ReLU); 0 for ReLU.
 
     Raises:
         ValueError: If `channels` is empty, or `residual` is asked for with fewer channels out than in.
@@ -67,6 +72,7 @@ class RestorationUNet(nn.Module):
         shuffle: int = 2,
         bias: bool = False,
         residual: bool = True,
+        slope: float = 0.0,
     ) -> None:
         super().__init__()
         out_channels = in_channels if out_channels is None else out_channels
@@ -81,7 +87,7 @@ class RestorationUNet(nn.Module):
         self.stride = shuffle * 2 ** (len(channels) - 1)
 
         def level(width: int) -> nn.Sequential:
-            return nn.Sequential(*(ResidualBlock(width, bias) for _ in range(blocks)))
+            return nn.Sequential(*(ResidualBlock(width, bias, slope) for _ in range(blocks)))
 
         self.head = nn.Conv2d(in_channels * shuffle**2, channels[0], 3, padding=1, bias=bias)
         self.encoders = nn.ModuleList(level(width) for width in channels[:-1])
