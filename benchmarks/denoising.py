@@ -19,7 +19,13 @@ from benchmarks.measuring import Row
 from img2img.corruptions import GaussianNoise
 from img2img.tasks.metrics import PSNR, SSIM
 
-RIVALS = ("nlm", "wavelets", "tv", "bm3d")
+NAMES = {
+    "nlm": "non-local means (OpenCV)",
+    "wavelets": "wavelets (scikit-image)",
+    "tv": "total variation (scikit-image)",
+    "bm3d": "BM3D",
+}
+RIVALS = tuple(NAMES)
 NLM = (0.5, 0.75, 1.0)  # h as a multiple of sigma
 TV = (0.02, 0.05, 0.1, 0.15, 0.25)
 PUBLISHED = {  # PSNR in dB on Kodak24's crops of 500×500, from the papers named
@@ -45,7 +51,8 @@ def rows_of(options: argparse.Namespace, sigma: float) -> dict[str, Row]:
     """Returns the mean figures of every method at one sigma, of each rival at its best strength."""
     models = {name: measuring.model(name) for name in options.models}
     tried = {name: methods(name, sigma) for name in options.rivals}
-    everything = {"untreated": {"untreated": lambda batch: batch["input"]}} | {k: {k: m} for k, m in models.items()} | tried
+    untreated = {"untreated": {"untreated": lambda batch: batch["input"]}}
+    everything = untreated | {name: {name: method} for name, method in models.items()} | tried
     found: dict[str, dict[str, list[Row]]] = {}
     for name, image in measuring.images(options.folder, options.crop, options.images):
         batch = measuring.batch_of(name, image, [GaussianNoise(sigma)] if sigma else [], options.gray)
@@ -54,10 +61,9 @@ def rows_of(options: argparse.Namespace, sigma: float) -> dict[str, Row]:
                 row = measuring.measure(method, batch, METRICS)
                 found.setdefault(group, {}).setdefault(label, []).append(row)
     best = {}
-    for strengths in found.values():
-        means = {label: measuring.mean(rows) for label, rows in strengths.items()}
-        label = max(means, key=lambda key: means[key]["psnr"])
-        best[label.split(",")[0].rstrip("0123456789. ")] = means[label]
+    for group, strengths in found.items():
+        means = [measuring.mean(rows) | {"images": len(rows)} for rows in strengths.values()]
+        best[group] = max(means, key=lambda row: row["psnr"])
     return best
 
 
@@ -77,14 +83,16 @@ def main() -> None:
     print(f"\n| method | {' | '.join(heads)} | MP/s |\n|---|{'---|---|' * len(heads)}---|")
     for name in next(iter(by_sigma.values())):
         cells = [f"{rows[name]['psnr']:.2f} | {rows[name].get('ssim', 0):.4f}" for rows in by_sigma.values()]
-        speed = by_sigma[options.sigma[-1]][name]["MP/s"]
-        print(f"| {name} | {' | '.join(cells)} | {speed:.3g} |" if name != "untreated" else f"| {name} | {' | '.join(cells)} | |")
+        speed = "" if name == "untreated" else f"{by_sigma[options.sigma[-1]][name]['MP/s']:.3g}"
+        print(f"| {NAMES.get(name, name)} | {' | '.join(cells)} | {speed} |")
     if options.crop == "kodak" and not options.gray:
         for name, values in PUBLISHED.items():
-            cells = [f"{values[s]:.2f} | " if s in values else " | " for s in map(int, options.sigma)]
+            cells = [f"{values[s]:.2f} | " if s in values else " | " for s in options.sigma]
             print(f"| published: {name} | {' | '.join(cells)} | |")
-    count = options.images or len(list(measuring.images(options.folder, options.crop)))
-    print(f"\n{options.folder.name}, {count} images ({options.crop}), {measuring.machine()}; rivals at their best strength")
+    count = by_sigma[options.sigma[0]]["untreated"]["images"]
+    print(
+        f"\n{options.folder.name}, {count} images ({options.crop}), {measuring.machine()}; rivals at their best strength"
+    )
 
 
 if __name__ == "__main__":

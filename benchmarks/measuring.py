@@ -33,7 +33,9 @@ def images(folder: Path, crop: str = "whole", most: int | None = None) -> Iterat
         most: How many at most, evenly spread; None for all.
     """
     source = whole_folder(folder)
-    paths = source.paths if most is None else [source.paths[i * len(source.paths) // most] for i in range(most)]
+    count = len(source.paths)
+    most = count if most is None else min(most, count)
+    paths = [source.paths[i * count // most] for i in range(most)]
     for path in paths:
         pixels = to_channels(read_finite(path).pixels, 3)
         height, width = pixels.shape[:2]

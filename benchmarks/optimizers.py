@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import platform
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -37,15 +38,36 @@ OF_FACES = ("autoencode", "anomaly", "vae")
 OPTIMIZERS = {"AdamW": "null", "Muon": "MuonAdamW"}
 
 
+def finished(run: Path, metric: str) -> bool:
+    """Returns whether a run has come to its final validation."""
+    if not run.exists():
+        return False
+    events = EventAccumulator(str(run))
+    events.Reload()
+    return f"val/{metric}" in events.Tags()["scalars"]
+
+
 def reached(config: str, optimizer: str, options: argparse.Namespace) -> tuple[float, int]:
     """Returns the final validation of a run, and its steps; trains it if it is not there."""
     runs = options.runs / optimizer
     run = runs / config / "0"
-    if not (run / "last.ckpt").exists():
-        length = ["--trainer.max_steps=-1", "--trainer.max_epochs=-1", f"--trainer.max_time=00:00:{options.minutes:02}:00"]
-        quiet = ["--trainer.enable_progress_bar=false", "--trainer.val_check_interval=1000000", "--trainer.log_every_n_steps=50"]
+    if not finished(run, METRICS[config][0]):
+        shutil.rmtree(runs / config, ignore_errors=True)  # a run that was killed would be compared at another time
+        length = [
+            "--trainer.max_steps=-1",
+            "--trainer.max_epochs=-1",
+            f"--trainer.max_time=00:00:{options.minutes:02}:00",
+        ]
+        quiet = [
+            "--trainer.enable_progress_bar=false",
+            "--trainer.val_check_interval=1000000",
+            "--trainer.log_every_n_steps=50",
+        ]
         epoch = ["--data.samples_per_epoch=100000", f"--model.optimizer={OPTIMIZERS[optimizer]}"]
-        place = [f"--trainer.default_root_dir={runs}", *([f"--data.root={options.faces}"] if config in OF_FACES else [])]
+        place = [
+            f"--trainer.default_root_dir={runs}",
+            *([f"--data.root={options.faces}"] if config in OF_FACES else []),
+        ]
         command = [sys.executable, "-m", "img2img", "fit", "--config", f"{config}.yaml"]
         subprocess.run([*command, *length, *quiet, *epoch, *place, *options.flags], check=True)
     events = EventAccumulator(str(run))
@@ -71,7 +93,9 @@ def main() -> None:
         (adamw, adamw_steps), (muon, muon_steps) = (reached(config, optimizer, options) for optimizer in OPTIMIZERS)
         better = "Muon" if (muon > adamw) == more else "AdamW"
         print(f"| {config} | {name} | {adamw:.4g} | {muon:.4g} | {adamw_steps}, {muon_steps} | {better} |", flush=True)
-    print(f"\nseed 0, {options.minutes} minutes each, {torch.get_num_threads()} threads of {platform.machine()}, ", end="")
+    print(
+        f"\nseed 0, {options.minutes} minutes each, {torch.get_num_threads()} threads of {platform.machine()}, ", end=""
+    )
     print(f"torch {torch.__version__}; the starter set's validation images")
 
 

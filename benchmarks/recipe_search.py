@@ -4,7 +4,7 @@ Every run is `img2img fit --config denoise.yaml` in a process of its own, with t
 it ends after so many minutes with the rate decayed, and is measured on whole images of the validation folder. A run
 that is there already is not trained again. The first row is what the others differ from.
 
-    python benchmarks/recipe_search.py VALIDATION TRAIN_FOLDER [TRAIN_FOLDER …] [--minutes 6] [--only muon …]
+    python benchmarks/recipe_search.py VALIDATION TRAIN_FOLDER [TRAIN_FOLDER …] [--minutes 6] [--only Muon …]
 
 The networks stay below 3 million parameters, 6 MB in 16 bits, which is what the shelf allows. SOAP needs `pip install
 pytorch-optimizer`.
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -35,21 +36,25 @@ SKEWED = [  # half of the draws lie below 20
     }
 ]
 BASE = [
-    *(f"{OPTIMIZER}=MuonAdamW", f"{OPTIMIZER}.lr=0.02", "--model.loss=Charbonnier"),
+    *(f"{OPTIMIZER}=MuonAdamW", f"{OPTIMIZER}.lr=0.02", f"{OPTIMIZER}.weight_decay=0.1", "--model.loss=Charbonnier"),
     *(f"{NETWORK}.channels=[48,96,192]", f"{NETWORK}.blocks=2", f"{DATA}.crop_size=96", f"{DATA}.batch_size=8"),
 ]
 RUNS: dict[str, list[str]] = {
-    "muon": [],
-    "adamw": [f"{OPTIMIZER}=torch.optim.AdamW", f"{OPTIMIZER}.lr=1.5e-3", f"{OPTIMIZER}.weight_decay=0"],
+    "Muon": [],
+    "AdamW": [f"{OPTIMIZER}=torch.optim.AdamW", f"{OPTIMIZER}.lr=1.5e-3", f"{OPTIMIZER}.weight_decay=0"],
+    "AdamW, weight decay 1": [
+        f"{OPTIMIZER}=torch.optim.AdamW",
+        f"{OPTIMIZER}.lr=1.5e-3",
+        f"{OPTIMIZER}.weight_decay=1",
+    ],
+    "no weight decay": [f"{OPTIMIZER}.weight_decay=0"],
+    "weight decay 0.3": [f"{OPTIMIZER}.weight_decay=0.3"],
     "channels 64 112 192": [f"{NETWORK}.channels=[64,112,192]"],
     "channels 48 80 112 160": [f"{NETWORK}.channels=[48,80,112,160]"],
     "channels 48 96 160, blocks 3": [f"{NETWORK}.channels=[48,96,160]", f"{NETWORK}.blocks=3"],
-    "muon rate 0.01": [f"{OPTIMIZER}.lr=0.01"],
+    "rate 0.01": [f"{OPTIMIZER}.lr=0.01"],
     "crop 136, batch 4": [f"{DATA}.crop_size=136", f"{DATA}.batch_size=4"],
-    "crop 64, batch 18": [f"{DATA}.crop_size=64", f"{DATA}.batch_size=18"],
     "loss MSE": ["--model.loss=MSELoss"],
-    "muon weight decay 0.1": [f"{OPTIMIZER}.weight_decay=0.1"],
-    "biases": [f"{NETWORK}.bias=true"],
     "SOAP": [f"{OPTIMIZER}=pytorch_optimizer.SOAP", f"{OPTIMIZER}.lr=3e-3", f"{OPTIMIZER}.weight_decay=0"],
     "leaky ReLU 0.1": [f"{NETWORK}.slope=0.1"],
     "sigma skewed to low": [f"{DATA}.corruption={json.dumps(SKEWED)}"],
@@ -59,15 +64,29 @@ RUNS: dict[str, list[str]] = {
 def train(name: str, options: argparse.Namespace) -> Path:
     """Returns the folder of a run; trains it if it is not there."""
     runs = options.runs / name.replace(" ", "_").replace(",", "")
-    if not (runs / "denoise" / "0" / "last.ckpt").exists():
+    if not finished(runs / "denoise" / "0"):
+        shutil.rmtree(runs, ignore_errors=True)  # a run that was killed would be compared at another time
         folders = [str(Path(folder).resolve()) for folder in options.train]
         data = [f"--data.root={json.dumps(folders)}", "--data.share=0", f"--data.val_dir={options.validation}"]
         whole = ["--data.val_crop_size=null", "--data.val_images=null", "--trainer.val_check_interval=1000000"]
-        length = ["--trainer.max_steps=-1", "--trainer.max_epochs=-1", f"--trainer.max_time=00:00:{options.minutes:02}:00"]
+        length = [
+            "--trainer.max_steps=-1",
+            "--trainer.max_epochs=-1",
+            f"--trainer.max_time=00:00:{options.minutes:02}:00",
+        ]
         place = [f"--trainer.default_root_dir={runs}", "--trainer.enable_progress_bar=false"]
         flags = [*BASE, *RUNS[name], *data, *whole, *length, *place]
         subprocess.run([sys.executable, "-m", "img2img", "fit", "--config", "denoise.yaml", *flags], check=True)
     return runs / "denoise" / "0"
+
+
+def finished(run: Path) -> bool:
+    """Returns whether a run has come to its final validation."""
+    if not run.exists():
+        return False
+    events = EventAccumulator(str(run))
+    events.Reload()
+    return "val/psnr" in events.Tags()["scalars"]
 
 
 def figures(run: Path) -> dict[str, float]:
@@ -98,7 +117,9 @@ def main() -> None:
         mean = sum(value for key, value in row.items() if key.startswith("σ")) / 3
         cells = [f"{value:.2f}" if key.startswith("σ") else f"{value:.0f}" for key, value in row.items()]
         print(f"| {name} | {' | '.join(cells)} | {mean:.3f} |")
-    print(f"\nseed 0, {options.minutes} minutes each, {torch.get_num_threads()} threads, {platform.processor()}, ", end="")
+    print(
+        f"\nseed 0, {options.minutes} minutes each, {torch.get_num_threads()} threads, {platform.processor()}, ", end=""
+    )
     print(f"torch {torch.__version__}; PSNR on {Path(options.validation).name}, whole images")
 
 

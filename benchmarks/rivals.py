@@ -32,9 +32,14 @@ def as_tensor(image: np.ndarray) -> Tensor:
 
 def non_local_means(strength: float) -> Method:
     """Returns OpenCV's non-local means (Buades et al. 2005) with h in 8-bit units, its other settings as in its docs."""
-    return lambda batch: as_tensor(
-        cv2.fastNlMeansDenoisingColored(as_bytes(batch["input"]), None, strength, strength, 7, 21)
-    )
+
+    def denoise(batch: dict[str, Any]) -> Tensor:
+        seen = as_bytes(batch["input"])
+        if seen.shape[2] == 1:
+            return as_tensor(cv2.fastNlMeansDenoising(seen, None, strength, 7, 21)[..., None])
+        return as_tensor(cv2.fastNlMeansDenoisingColored(seen, None, strength, strength, 7, 21))
+
+    return denoise
 
 
 def bm3d(sigma: float) -> Method:

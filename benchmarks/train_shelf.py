@@ -1,8 +1,8 @@
 """Trains the models of the shelf, one after the other, for hours; goes on where it was however it was stopped.
 
-Each model trains at a constant rate until its share of hours is spent, in `RUNS/NAME`. `--end NAME` branches off at any
-time: it decays the rates from the newest checkpoint in `RUNS/NAME-ended`, measures, and packs the result as
-`RUNS/NAME.safetensors`; the long run stays as it is and can go on.
+Each model trains at a constant rate until its share of hours is spent, in `RUNS/NAME`. Then, or whenever `--end NAME` asks
+for it, a copy of the run is ended with a decay of its rates, measured, and packed as `RUNS/NAME.safetensors`; the long run
+itself stays as it is and can go on. Time that the process was frozen is not counted.
 
     python benchmarks/train_shelf.py --root bsds432 budgie26 photos --validation kodak24 [--runs runs/shelf]
                                      [--hours denoise=8 denoise_photo=2 …] [--threads 1] [-- any flags of fit]
@@ -16,9 +16,12 @@ import argparse
 import json
 import os
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))  # so that the CLI finds ActiveHours by its class path
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ QUEUE = {
 """The models in the order in which they are trained."""
 
 LONG = [
-    *("--model.decay_steps=0", "--average.horizon=0.05", "--last.every_n_steps=500"),
+    *("--model.optimizer=MuonAdamW", "--model.decay_steps=0", "--average.horizon=0.05", "--last.every_n_steps=500"),
     *("--trainer.max_steps=-1", "--trainer.max_epochs=-1", "--trainer.log_every_n_steps=100"),
     *("--trainer.val_check_interval=2000", "--data.samples_per_epoch=80000", "--data.share=0"),
     *("--data.val_images=null", "--data.val_crop_size=256", "--trainer.enable_progress_bar=false"),
@@ -67,37 +70,46 @@ def state_of(run: Path) -> dict[str, Any] | None:
 
 def hours_of(state: dict[str, Any] | None) -> float:
     """Returns for how long a run has trained, over all its interruptions."""
-    seconds = 0.0 if state is None else state["callbacks"].get("Timer", {}).get("time_elapsed", {}).get("train", 0.0)
-    return float(seconds) / 3600
+    return 0.0 if state is None else float(state["callbacks"].get("ActiveHours", {}).get("seconds", 0.0)) / 3600
 
 
 def train(name: str, options: argparse.Namespace, hours: float) -> None:
     """Trains a model until its hours are spent; goes on from its last checkpoint."""
-    run = run_of(options.runs, name)
-    going = (run / "last.ckpt").exists()
-    if run.exists() and not going:
-        shutil.rmtree(run)  # killed before its first checkpoint: nothing of worth
-    start = ["--ckpt_path=last"] if going else []
-    first = QUEUE[name].starts_from
-    if first is not None and not going:
-        start = [f"--model.weights={options.runs / first}.safetensors"]
-    minutes = round(hours * 60)
-    limit = f"--trainer.max_time={minutes // 1440:02}:{minutes // 60 % 24:02}:{minutes % 60:02}:00"
-    fit(name, options, options.runs / name, [limit, *start])
+    run, first = run_of(options.runs, name), QUEUE[name].starts_from
+    if (run / "last.ckpt").exists():
+        flags = ["--ckpt_path=last", "--model.weights=null"]
+    else:
+        shutil.rmtree(run, ignore_errors=True)  # killed before its first checkpoint: nothing of worth
+        flags = [] if first is None else [f"--model.weights={options.runs / first}.safetensors"]
+    clock = [{"class_path": "active_hours.ActiveHours", "init_args": {"hours": hours}}]
+    fit(name, options, options.runs / name, [f"--trainer.callbacks={json.dumps(clock)}", *flags])
 
 
 def end(name: str, options: argparse.Namespace) -> Path:
-    """Ends a copy of a run with its decay, and packs it; returns the file."""
-    import img2img
+    """Ends a copy of a run with its decay, and packs it; returns the file.
 
-    run, ended = run_of(options.runs, name), options.runs / f"{name}-ended"
-    copy = ended / run.parent.name / "0"
+    A branch that was interrupted goes on; one that is done is not made again.
+
+    Raises:
+        SystemExit: If the run has no checkpoint yet.
+    """
+    import img2img
+    from img2img.imaging.parts import appearing
+
+    run = run_of(options.runs, name)
+    state = state_of(run)
+    if state is None:
+        raise SystemExit(f"{name} has no checkpoint yet under {run}: train it first")
+    first = state["global_step"]
+    branch = options.runs / f"{name}-ended" / f"{first}+{options.steps}"
+    copy, target = branch / run.parent.name / "0", options.runs / f"{name}.safetensors"
     if not (copy / "last.ckpt").exists():
-        copy.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(run / "last.ckpt", copy / "last.ckpt")
-    whole = ["--data.val_crop_size=null", "--trainer.val_check_interval=1000000"]
-    fit(name, options, ended, [f"--model.decay_steps={options.steps}", *whole, "--ckpt_path=last"])
-    target = options.runs / f"{name}.safetensors"
+        with appearing(copy / "last.ckpt") as part:
+            shutil.copy2(run / "last.ckpt", part)
+    if state_of(copy)["global_step"] < first + options.steps:  # type: ignore[index]
+        whole = ["--data.val_crop_size=null", "--trainer.val_check_interval=1000000"]
+        decay = [f"--model.decay_steps={options.steps}", "--ckpt_path=last", "--model.weights=null"]
+        fit(name, options, branch, [*decay, *whole])
     return img2img.pack(copy / "last.ckpt", target, overwrite=True).model
 
 
@@ -114,19 +126,18 @@ def fit(name: str, options: argparse.Namespace, place: Path, flags: list[str]) -
 
 def status(runs: Path, hours: dict[str, float]) -> None:
     """Prints for each model hours, steps, megapixels and the validations so far."""
+    import yaml
+
     for name, model in QUEUE.items():
-        run = run_of(runs, name)
+        run, planned = run_of(runs, name), hours.get(name, model.hours)
         state = state_of(run)
         if state is None:
-            print(f"{name}: waiting; {hours.get(name, model.hours):g} h planned")
+            print(f"{name}: waiting; {planned:g} h planned")
             continue
-        import yaml
-
         data = yaml.safe_load((run / "config.yaml").read_text())["data"]["init_args"]
         samples = next(state[key]["next_sample"] for key in ("CorruptedPairs", "FolderPairs") if key in state)
         pixels = samples * data["crop_size"] ** 2 / 1e6
-        spent = hours_of(state)
-        print(f"{name}: {spent:.2f} of {hours.get(name, model.hours):g} h, step {state['global_step']}, {pixels:.0f} Mpx")
+        print(f"{name}: {hours_of(state):.2f} of {planned:g} h, step {state['global_step']}, {pixels:.0f} Mpx")
         for step, values in validations(run):
             print(f"  step {step}: " + ", ".join(f"{key} {value:.2f}" for key, value in values.items()))
 
@@ -137,14 +148,25 @@ def validations(run: Path, most: int = 8) -> list[tuple[int, dict[str, float]]]:
 
     events = EventAccumulator(str(run))
     events.Reload()
-    tags = [tag for tag in events.Tags()["scalars"] if tag.startswith("val/psnr") and not tag.startswith("val/psnr_input")]
     found: dict[int, dict[str, float]] = {}
-    for tag in tags:
-        for event in events.Scalars(tag):
-            found.setdefault(event.step, {})[tag.removeprefix("val/")] = event.value
+    for tag in events.Tags()["scalars"]:
+        if tag.startswith("val/psnr") and not tag.startswith("val/psnr_input"):
+            for event in events.Scalars(tag):
+                found.setdefault(event.step, {})[tag.removeprefix("val/")] = event.value
     steps = sorted(found)
-    spread = steps[:: max(1, len(steps) // most)]
+    spread = steps[:: -(-len(steps) // most) or 1]
     return [(step, found[step]) for step in sorted({*spread, *steps[-1:]})]
+
+
+def hours_asked(items: list[str], parser: argparse.ArgumentParser) -> dict[str, float]:
+    """Returns the shares that `--hours` names; ends the program if one is not NAME=HOURS."""
+    found = {}
+    for item in items:
+        name, _, value = item.partition("=")
+        if name not in QUEUE or not value.replace(".", "", 1).isdigit():
+            parser.error(f"--hours {item}: give NAME=HOURS, such as denoise=8; the names are {', '.join(QUEUE)}")
+        found[name] = float(value)
+    return found
 
 
 def main() -> None:
@@ -163,7 +185,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.threads:
         os.environ["OMP_NUM_THREADS"] = str(options.threads)
-    hours = {name: float(value) for name, _, value in (item.partition("=") for item in options.hours)}
+    hours = hours_asked(options.hours, parser)
     if options.status:
         status(options.runs, hours)
         return
@@ -176,9 +198,7 @@ def main() -> None:
         planned = hours.get(name, QUEUE[name].hours)
         if hours_of(state_of(run_of(options.runs, name))) < planned:
             train(name, options, planned)
-        if any(model.starts_from == name for model in QUEUE.values()):
-            if not (options.runs / f"{name}.safetensors").exists():
-                end(name, options)
+        end(name, options)
 
 
 if __name__ == "__main__":

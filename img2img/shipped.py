@@ -39,6 +39,14 @@ def shipped_models() -> dict[str, Path]:
     return {file.stem: file for file in sorted((_PACKAGE / "weights").glob("*.safetensors"))}
 
 
+def is_safetensors(path: Path) -> bool:
+    """Returns whether a file is in the safetensors format, whatever its suffix and whether or not it is whole."""
+    with path.open("rb") as file:
+        head = file.read(9)
+    # The length of the header, which is JSON, and its first character; the format allows no header above 100 MB.
+    return head[8:] == b"{" and int.from_bytes(head[:8], "little") <= 100_000_000
+
+
 def find_model(model: str | Path, option: str = "--model") -> Path:
     """Returns the file of a model: the shipped one of that name, else the path as given.
 
@@ -52,14 +60,17 @@ def find_model(model: str | Path, option: str = "--model") -> Path:
     models = shipped_models()
     if isinstance(model, str) and model in models:
         if Path(model).exists():
-            warnings.warn(f"{option} {model} is the shipped model; the file of that name here is ./{model}", stacklevel=2)
+            said = f"{option} {model} is the shipped model; the file of that name here is ./{model}"
+            warnings.warn(said, stacklevel=2)
         return models[model]
     path = Path(model).expanduser()
     if path.is_file():
         return path
     if path.is_dir():
-        there = sorted(path.glob("*.ckpt"))
-        raise UserError(f"{option} {model} is a folder; give a checkpoint in it, such as {(there or [path / 'best.ckpt'])[0]}")
+        there = [*sorted(path.glob("*.ckpt")), path / "best.ckpt"]
+        raise UserError(f"{option} {model} is a folder; give a checkpoint in it, such as {there[0]}")
     close = difflib.get_close_matches(str(model), models, n=1)
-    names = f"; did you mean {close[0]}?" if close else f"; the shipped models are {', '.join(models)}" if models else ""
-    raise UserError(f"{option} {model} does not exist{names or '; give a checkpoint that `img2img fit` wrote'}")
+    right = f"did you mean {close[0]}?" if close else "give a checkpoint that `img2img fit` wrote"
+    if models and not close:
+        right += f"; the shipped models are {', '.join(models)}"
+    raise UserError(f"{option} {model} does not exist; {right}")

@@ -54,9 +54,7 @@ class AveragedWeights(WeightAveraging):
         ):
             averaged.data = averaged.data.to(current.dtype)
 
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Begins the average anew where the rates begin to decay."""
         if self.horizon is not None and getattr(pl_module, "decay_from", None) == trainer.global_step:
             assert self._average_model is not None

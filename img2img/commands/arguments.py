@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import yaml
 
 from img2img.commands.runs import RUNS, newest_checkpoint, run_name
 from img2img.errors import UserError
-from img2img.shipped import find_model, shipped_configs, shipped_folder
+from img2img.shipped import find_model, is_safetensors, shipped_configs, shipped_folder
 
 # The first components of the flags: Lightning CLI's own and those of our callbacks.
 GROUPS = (
@@ -22,6 +22,7 @@ GROUPS = (
 )
 FOLDERS = ("data.val_dir", "data.test_dir", "data.predict_dir")
 ROOTS = ("data.root", "data.input_root", "data.target_root")  # folders, or sets that came with the program
+_NULL = ("null", "~", "")  # YAML's words for nothing
 CHECKED = (*FOLDERS, *ROOTS, "trainer.default_root_dir", "ckpt_path", "model.weights")
 
 
@@ -66,7 +67,8 @@ def check(command: str, argv: Sequence[str]) -> Arguments:
                 raise UserError(f"--{option} {root} does not exist; give a folder of photographs")
     name = run_name(configs[0] if configs else None)
     runs = Path(values.get("trainer.default_root_dir", RUNS)).expanduser()
-    checkpoint = None if asks_only else _find_checkpoint(command, values, runs, name)
+    flags = {option for option, value in pairs if value is not None}
+    checkpoint = None if asks_only else _find_checkpoint(command, values, flags, runs, name)
     resumed = checkpoint.parent if command == "fit" and checkpoint and values["ckpt_path"] in ("last", "best") else None
     return Arguments(_rewrite(pairs, configs, checkpoint), name, runs, resumed)
 
@@ -92,8 +94,9 @@ def _values(configs: Sequence[Path]) -> dict[str, Any]:
             for group in groups:
                 branch = (branch or {}).get(group)
                 branch = branch["init_args"] if isinstance(branch, dict) and "init_args" in branch else branch
-            if isinstance(branch, dict) and isinstance(branch.get(key), str | list):
-                found[option] = branch[key]
+            value = branch.get(key) if isinstance(branch, dict) else None
+            if isinstance(value, str) or (option in ROOTS and isinstance(value, list)):
+                found[option] = value
     return found
 
 
@@ -160,22 +163,24 @@ def _check_group(command: str, option: str) -> None:
         raise UserError(f"unknown option --{option}{hint} (`img2img {command} --help` shows the options)")
 
 
-def _find_checkpoint(command: str, values: dict[str, Any], root: Path, name: str) -> Path | None:
+def _find_checkpoint(
+    command: str, values: dict[str, Any], flags: Collection[str], root: Path, name: str
+) -> Path | None:
     weights = values.get("model.weights")
-    if weights is not None:
+    if weights not in (None, *_NULL):
         find_model(weights, "--model.weights")
     given = values.get("ckpt_path")
     if given in ("last", "best"):
         return newest_checkpoint(root, name, given)
     if given is not None:
         found = find_model(given, "--ckpt_path")
-        if command == "fit" and found.suffix == ".safetensors":
+        if command == "fit" and is_safetensors(found):
             raise UserError(
                 f"--ckpt_path {given} holds a model, not the state of a training that could go on; "
                 f"--model.weights {given} starts a new one from it"
             )
         return found
-    if command != "fit" and weights is None:
+    if command != "fit" and "model.weights" not in flags:
         raise UserError(f"{command} needs a trained model: --ckpt_path runs/{name}/0/best.ckpt, or --ckpt_path best")
     return None
 

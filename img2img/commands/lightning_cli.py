@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import albumentations
+import torch
 import torch.distributed as dist
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule
@@ -42,10 +43,11 @@ from img2img.commands.output import Output
 from img2img.commands.restoring import Restoring
 from img2img.commands.runs import claim_run
 from img2img.commands.trainer import Trainer, quieten
-from img2img.data import WholeImages
+from img2img.data import PairedData, WholeImages
 from img2img.errors import UserError
+from img2img.shipped import is_safetensors
 from img2img.tasks import Autoencoder, PairedTask, Restoration, Task
-from img2img.tasks.checkpoint import check_weights, is_safetensors, load_packed
+from img2img.tasks.checkpoint import check_weights, load_packed
 
 TRAINER_DEFAULTS = {
     "val_check_interval": 100,  # batches, counted through the epochs:
@@ -61,6 +63,7 @@ NAMED_IN_YAML = (
     Task,
     LightningDataModule,
     nn.Module,
+    torch.optim.Optimizer,
     albumentations.BasicTransform,
     albumentations.BaseCompose,
 )
@@ -138,7 +141,7 @@ class CLI(LightningCLI):
         """Leaves the config as it is: Lightning would let a checkpoint's hyperparameters replace what was asked for."""
 
     def instantiate_classes(self) -> None:
-        """Builds task, data and trainer; gives the task its recipe and the data the run's seed."""
+        """Builds task, data and trainer; gives the data the run's seed, and the task its recipe."""
         self._dump_config()
         try:
             super().instantiate_classes()
@@ -146,10 +149,15 @@ class CLI(LightningCLI):
             raise UserError(essence(str(error), NAMED_IN_YAML)) from error
         if self.subcommand == "predict":
             self._check_predict()
+        seed = self._get(self.config, "seed_everything")
+        if getattr(self.datamodule, "seed", 0) is None:
+            self.datamodule.seed = int(seed) if seed else 0
         checkpoint = self._get(self.config, "ckpt_path")
         if checkpoint is not None and is_safetensors(Path(checkpoint)):
             self.packed = Path(checkpoint)
-            load_packed(self.packed, self.model)
+            about = load_packed(self.packed, self.model)
+            if isinstance(self.datamodule, PairedData) and about.get("seed") is not None:
+                self.datamodule.check_seed(int(about["seed"]), self.subcommand)
             for config in (self.config, self.config_init):  # Lightning reads its own checkpoints only
                 config[self.subcommand]["ckpt_path"] = None
         elif checkpoint is not None:
@@ -158,9 +166,6 @@ class CLI(LightningCLI):
         for name in ("weights", "optimizer"):  # where training began, and how it goes, is not what the task is
             (recipe.get("init_args") or {}).pop(name, None)
         self.model.recipe = recipe
-        seed = self._get(self.config, "seed_everything")
-        if getattr(self.datamodule, "seed", 0) is None:
-            self.datamodule.seed = int(seed) if seed else 0
 
     def _check_predict(self) -> None:
         """Refuses what could not be restored, before weights are read.

@@ -13,7 +13,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     """Prints a line for each shipped model, or the card of one.
 
     Raises:
-        UserError: If there is no shipped model of that name.
+        UserError: If there is no model of that name.
     """
     parser = argparse.ArgumentParser(
         f"img2img {command}", description="List the models that come with the program, or show the card of one."
@@ -27,7 +27,9 @@ def run(command: str, arguments: Sequence[str]) -> None:
     width = max(map(len, models), default=0)
     for shipped, file in models.items():
         print(f"{shipped:<{width}}  {file.stat().st_size / 1e6:4.1f} MB  {summary(card_of(file))}")
-    if models:
+    if not models:
+        print("This installation has no models.")
+    else:
         print("\n`img2img models NAME` shows what one is for and how good it is; --model NAME uses it.")
 
 

@@ -85,7 +85,7 @@ def pack(
     Raises:
         UserError: If the checkpoint is none of ours, holds no recipe, or the output is there or has another suffix.
     """
-    target = Path(output)
+    target = Path(output).expanduser()
     if target.suffix != ".safetensors":
         raise UserError(f"the output {output} must end in .safetensors, which says what kind of file it is")
     check_free(target, overwrite)
@@ -99,6 +99,9 @@ def pack(
         raise CheckpointError(f"{path} holds no recipe: only what `img2img fit` trained can be packed")
     of_training = ("format", "decay_from", "optimizer")
     kept = {name: value for name, value in about.items() if name not in of_training}
+    seeds = [value["seed"] for value in contents.values() if isinstance(value, dict) and "next_sample" in value]
+    if seeds:  # which images were held out, where one folder was divided
+        kept["seed"] = seeds[0]
     state = contents["state_dict"]
     try:
         write_packed(target, state, kept, precision)

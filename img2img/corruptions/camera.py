@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from img2img.corruptions.base import Range
 from img2img.corruptions.noise import RandomNoise
+from img2img.errors import UserError
 
 # Bilinear demosaicing as convolutions of a plane that holds zeros where the sensor has another colour.
 _CROSS = np.array([[0, 1, 0], [1, 4, 1], [0, 1, 0]], np.float32) / 4
@@ -59,13 +60,13 @@ class CameraNoise(RandomNoise):
         corner: tuple[int, int] = (0, 0),
         **params: Any,
     ) -> NDArray[np.float32]:
-        """Returns the photograph with its noise, not clipped above and below what the tone curve leaves.
+        """Returns the photograph with its noise, unclipped.
 
         Raises:
-            ValueError: If the image has not three channels.
+            UserError: If the image has not three channels.
         """
         if img.shape[2] != 3:
-            raise ValueError(f"CameraNoise needs RGB images, not {img.shape[2]} channel(s): the sensor sees in colour")
+            raise UserError(f"CameraNoise needs RGB images (data.channels: 3), not {img.shape[2]} channel(s)")
         balance = np.ones(3, np.float32) if gains is None else gains
         light = _linear(np.maximum(img, 0)) / balance
         noise = self._normal(img.shape) * np.sqrt(shot * light + read)

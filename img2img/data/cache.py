@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from img2img.imaging.files import UnreadableImage, read_finite, to_channels
+from img2img.imaging.reading import read_header
 
 _FORMAT = 1  # part of every key: raise it when the stored pixels would come out otherwise
 _OPEN_MAPS = 100  # a memory map holds a file descriptor, of which some systems allow a process 256
@@ -136,6 +137,10 @@ class DecodedCache:
         Raises:
             UnreadableImage: If it cannot be decoded.
         """
+        stored = self._file(path, ".npy").exists()
+        if not stored and self.finish is None:
+            header = read_header(path)  # instead of decoding what the cache does not keep
+            return header.height * header.width
         height, width = self.open(path).shape[:2]
         return int(height * width)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -74,23 +74,27 @@ class CorruptedPairs(PairedData):
         """Returns the stream, whose item n is sample n; after `setup("fit")`."""
         source = self._sources["train"]
         if isinstance(source, MixedSource) and self.weights is None:
-            source = source.weighted(self.cache.pixels)
+            source = source.weighted(self._opener("train", source).pixels)
         return TrainingPairs(source, self._opener("train", source), self.geometry, self.corruption, self._seed)
 
     def _evaluation_pairs(self, source: Source, crop_size: int | None) -> EvaluationPairs:
         return EvaluationPairs(source, self.cache, self.evaluation, self._seed, crop_size)
 
     def _roots(self) -> list[Path]:
-        return [resolve_root(root) for root in ([self.root] if isinstance(self.root, str) else self.root)]
+        roots = [resolve_root(root) for root in ([self.root] if isinstance(self.root, str) else self.root)]
+        for root, other in permutations(roots, 2):
+            if other.resolve().is_relative_to(root.resolve()):
+                raise UserError(f"--data.root names {root} and, inside it, {other}: each image may come from one only")
+        return roots
 
     def _find(self, split: Split) -> Source:
         own = self._own_folder(split)
         if own is not None:
             return whole_folder(resolve_root(own))
-        source = super()._find(split)
-        if split == "train" and self.weights is not None and isinstance(source, MixedSource):
-            return replace(source, weights=tuple(self.weights))
-        return source
+        return super()._find(split)
+
+    def _weights(self) -> list[float] | None:
+        return self.weights
 
     def _files(self, split: Split, source: Source) -> list[tuple[DecodedCache, Sequence[Path]]]:
         return [(self._opener(split, source), source.paths)]

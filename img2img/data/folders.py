@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -64,7 +65,7 @@ class MixedSource(Source):
 
     def of_sample(self, seed: int, n: int) -> Path:
         """The image that sample n is cut from; within a folder each image comes once per pass."""
-        part, number = part_of_sample(seed, self._shares(), n)
+        part, number = part_of_sample(seed, self._shares, n)
         return self.parts[part].of_sample(seed, number)
 
     def restricted(self, paths: Collection[Path]) -> MixedSource:
@@ -76,6 +77,7 @@ class MixedSource(Source):
         """The same, each folder drawn from in proportion to what its images weigh together."""
         return mix(self.parts, [sum(map(weigh, part.paths)) for part in self.parts])
 
+    @cached_property
     def _shares(self) -> tuple[int, ...]:
         of_all = np.array(self.weights) / sum(self.weights)
         return tuple(int(share) for share in np.maximum(1, np.round(of_all * _TURNS)))
@@ -149,6 +151,11 @@ def find_split(root: Path, split: Split, seed: int, share: float, advice: str = 
         return hashlib.blake2b(f"{seed}:{everything.name(path)}".encode()).digest()
 
     order = sorted(everything.paths, key=place)
+    if 2 * held_out >= len(everything.paths):
+        raise FileNotFoundError(
+            f"{root} holds {len(everything.paths)} images, and a share of {share} for val and for test leaves none to "
+            f"train on; give more images or a smaller share{advice}"
+        )
     parts = {"val": order[:held_out], "test": order[held_out : 2 * held_out], "train": order[2 * held_out :]}
     return Source(root, tuple(sorted(parts[split], key=everything.name)))
 

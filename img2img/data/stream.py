@@ -19,7 +19,7 @@ Draws = tuple[np.random.Generator, random.Random]
 """The two generators that an albumentations transform draws from."""
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=64)  # one for each of several folders
 def _permutation(seed: int, count: int, number: int) -> tuple[int, ...]:
     return tuple(np.random.default_rng([seed, number]).permutation(count).tolist())
 

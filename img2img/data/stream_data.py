@@ -109,11 +109,15 @@ class PairedData(LightningDataModule, ABC):
     def _find(self, split: Split) -> Source:
         """Returns the images of a split, readable or not."""
         parts = [find_split(root, split, self._seed, self.share, self._advice) for root in self._roots()]
-        source = parts[0] if len(parts) == 1 else mix(parts, [1] * len(parts))
+        source = parts[0] if len(parts) == 1 else mix(parts, self._weights() or [1] * len(parts))
         count = len(source.paths)
         if split == "val" and self.val_images is not None and count > self.val_images:
             source = source.restricted({source.paths[i * count // self.val_images] for i in range(self.val_images)})
         return source
+
+    def _weights(self) -> list[float] | None:
+        """Returns how often each of several folders is drawn from; None to weigh them by their pixels."""
+        return None
 
     def _files(self, split: Split, source: Source) -> list[tuple[DecodedCache, Sequence[Path]]]:
         """Returns the files that make the pairs, and what opens them; file i of each belongs to pair i."""
@@ -246,14 +250,26 @@ class PairedData(LightningDataModule, ABC):
                 folder that has no train/ of its own, so that images trained on would be tested with.
         """
         stage = self._require_trainer().state.fn
-        training, testing = stage == "fit", stage in ("validate", "test")
-        divided = testing and self._divided_by_seed("test" if stage == "test" else "val")
-        if state_dict["seed"] != self._seed and (training or divided):
-            raise UserError(
-                f"this checkpoint was trained with seed {state_dict['seed']}, not {self._seed}: "
-                f"give --seed_everything {state_dict['seed']}, or --model.weights to start another training from it"
-            )
+        self.check_seed(state_dict["seed"], None if stage is None else stage.value)
         self._base = {key: state_dict[key] for key in self._base}
+
+    def check_seed(self, seed: int, stage: str | None) -> None:
+        """Refuses a checkpoint of another seed where the seed decides what is trained on.
+
+        Args:
+            seed: The one that the checkpoint was trained with.
+            stage: Lightning's name of what is about to be done with it.
+
+        Raises:
+            UserError: If the seeds differ and it matters.
+        """
+        testing = stage in ("validate", "test")
+        divided = testing and self._divided_by_seed("test" if stage == "test" else "val")
+        if seed != self._seed and (stage == "fit" or divided):
+            raise UserError(
+                f"this checkpoint was trained with seed {seed}, not {self._seed}: "
+                f"give --seed_everything {seed}, or --model.weights to start another training from it"
+            )
 
 
 def _random_crop(size: int) -> Transform:

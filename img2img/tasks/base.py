@@ -17,6 +17,7 @@ from img2img.shipped import find_model
 from img2img.tasks.checkpoint import CHECKPOINT_FORMAT, CHECKPOINT_KEY, copy_weights
 from img2img.tasks.schedule import warmup_cosine, warmup_stable_decay
 
+_SETTINGS = {"lr", "betas", "momentum", "weight_decay", "eps"}  # of an optimizer, which a config may change
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 """An optimizer's class with its arguments, all but the parameters; in YAML a `class_path` with `init_args`."""
 
@@ -28,7 +29,8 @@ perhaps mask; see `img2img.data.tiles`."""
 class Task(LightningModule):
     """A network with what it takes to train it: optimizer, warm-up and decay of its rates, channels-last memory.
 
-    The rate decays by step, or by time where `trainer.max_time` ends the run sooner.
+    The rate decays by step, or by time where `trainer.max_time` ends the run sooner; see `decay_steps` for runs whose
+    end is not known when they begin.
 
     Args:
         network: Any module that maps N×C×H×W to N×C'×H×W.
@@ -76,7 +78,7 @@ class Task(LightningModule):
         self.network = network.to(memory_format=torch.channels_last) if flat else network
         self.lr, self.betas, self.weight_decay = lr, betas, weight_decay
         self.optimizer, self.decay_steps = optimizer, decay_steps
-        self._resumed_at = 0
+        self._resumed_at, self._ends_with_decay = 0, False
         self._trained_with: str | None = None
         self.warmup_steps, self.final_lr_share = warmup_steps, final_lr_share
         self.fine_tuned = weights is not None
@@ -155,9 +157,7 @@ class Task(LightningModule):
 
     def _lr_factor(self, step: int) -> float:
         if self.decay_steps is not None:
-            return warmup_stable_decay(
-                step, self.warmup_steps, self.decay_from, self.decay_steps, self.final_lr_share
-            )
+            return warmup_stable_decay(step, self.warmup_steps, self.decay_from, self.decay_steps, self.final_lr_share)
         total = self.trainer.estimated_stepping_batches
         return warmup_cosine(step, self.warmup_steps, total, self.final_lr_share, self._time_share())
 
@@ -179,7 +179,7 @@ class Task(LightningModule):
         Raises:
             UserError: If the run goes on from a checkpoint of another optimizer, whose state would mean nothing.
         """
-        asked = type(self._new_optimizer()).__name__
+        asked = type(self.optimizers(use_pl_optimizer=False)).__name__
         if self._trained_with not in (None, asked):
             raise UserError(
                 f"this checkpoint was trained with {self._trained_with}, not {asked}: "
@@ -192,7 +192,13 @@ class Task(LightningModule):
             self.decay_from = max(0, self.trainer.max_steps - self.decay_steps)
             return
         if self.decay_from is None:
+            if self._resumed_at == 0:
+                raise UserError(
+                    f"decay_steps {self.decay_steps} of a run without an end: give trainer.max_steps, or the --ckpt_path "
+                    "of a run that is to end"
+                )
             self.decay_from = self._resumed_at
+        self._ends_with_decay = True
         self.trainer.fit_loop.epoch_loop.max_steps = self.decay_from + self.decay_steps
 
     def on_train_start(self) -> None:
@@ -203,7 +209,8 @@ class Task(LightningModule):
         asked = self._new_optimizer().param_groups
         factor = self._lr_factor(self.global_step)
         for group, given in zip(optimizer.param_groups, asked, strict=True):
-            group.update({name: value for name, value in given.items() if name != "params"})
+            # Not all of it: some optimizers keep their state there.
+            group.update({name: given[name] for name in _SETTINGS & given.keys()})
             group["initial_lr"], group["lr"] = given["lr"], given["lr"] * factor
         scheduler.base_lrs = [given["lr"] for given in asked]
 
@@ -214,7 +221,7 @@ class Task(LightningModule):
             "format": CHECKPOINT_FORMAT,
             "version": __version__,
             "recipe": self.recipe,
-            "decay_from": self.decay_from,
+            "decay_from": self.decay_from if self._ends_with_decay else None,
             "optimizer": type(optimizer).__name__ if isinstance(optimizer, torch.optim.Optimizer) else None,
         }
 
@@ -222,4 +229,6 @@ class Task(LightningModule):
         """Remembers where the checkpoint's run stood: a decay that had begun goes on."""
         self._resumed_at = int(checkpoint.get("global_step", 0))
         about = checkpoint.get(CHECKPOINT_KEY) or {}
-        self.decay_from, self._trained_with = about.get("decay_from"), about.get("optimizer")
+        self.decay_from = about.get("decay_from")
+        if self._resumed_at > 0:  # a checkpoint of training; the older ones, which do not say, were AdamW's
+            self._trained_with = about.get("optimizer") or "AdamW"

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from img2img.errors import UserError
+from img2img.shipped import is_safetensors
 from img2img.tasks.packed import DamagedFile, read_packed
 
 CHECKPOINT_KEY = "img2img"
@@ -61,6 +62,7 @@ def read_weights(path: Path) -> dict[str, Any]:
             f"{path} is not a safe checkpoint (weights and plain data only): it holds {code}, and no code in a file is "
             "run; if you trust it, save its state_dict elsewhere with safetensors.torch.save_file and give that file"
         ) from error
+    # torch reads a file with the suffix .safetensors as such, and this one is none.
     except (SafetensorError, EOFError, LookupError, ValueError, TypeError, AttributeError, struct.error) as error:
         raise CheckpointError(f"{path} is not a checkpoint, or is damaged") from error
     if not isinstance(contents, dict):
@@ -76,20 +78,14 @@ def _code_in(refusal: str) -> str | None:
     return None if found is None else f"a call of {found[1]}"
 
 
-def is_safetensors(path: Path) -> bool:
-    """Returns whether a file is in the safetensors format, whatever its suffix and whether or not it is whole."""
-    with path.open("rb") as file:
-        head = file.read(9)
-    # The length of the header, which is JSON, and its first character; the format allows no header above 100 MB.
-    return head[8:] == b"{" and int.from_bytes(head[:8], "little") <= 100_000_000
-
-
 def _read_safetensors(path: Path) -> dict[str, Any]:
     try:
         state, about = read_packed(path)
     except DamagedFile as error:
         raise CheckpointError(str(error)) from error
-    return dict(state) if about is None else {"state_dict": state, CHECKPOINT_KEY: about | {"format": CHECKPOINT_FORMAT}}
+    if about is None:
+        return dict(state)
+    return {"state_dict": state, CHECKPOINT_KEY: about | {"format": CHECKPOINT_FORMAT}}
 
 
 def copy_weights(path: Path, network: nn.Module) -> None:
@@ -116,8 +112,8 @@ def check_weights(path: Path, task: nn.Module) -> None:
     check_fit(read_checkpoint(path)["state_dict"], task, path)
 
 
-def load_packed(path: Path, task: LightningModule) -> None:
-    """Loads a packed model's weights, and what it keeps beside them, into a task.
+def load_packed(path: Path, task: LightningModule) -> dict[str, Any]:
+    """Loads a packed model's weights, and what it keeps beside them, into a task; returns what is said of the model.
 
     Raises:
         CheckpointError: If the file is damaged or no packed model, or its weights do not fit.
@@ -126,6 +122,7 @@ def load_packed(path: Path, task: LightningModule) -> None:
     check_fit(checkpoint["state_dict"], task, path)
     task.load_state_dict(checkpoint["state_dict"])
     task.on_load_checkpoint(checkpoint)
+    return dict(checkpoint.get(CHECKPOINT_KEY) or {})
 
 
 def check_fit(state: dict[str, Any], module: nn.Module, path: Path) -> None:

@@ -20,15 +20,16 @@ class MuonAdamW(Optimizer):
 
     Muon (Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024) replaces the momentum of a
     weight matrix by the nearest orthogonal matrix: all directions of a layer then learn equally fast. A convolution's
-    weight is the matrix out × (in · height · width). `torch.optim.Muon` takes matrices only, and wants a second
-    optimizer for the rest.
+    weight is the matrix out × (in · height · width), a transposed one's in × (out · height · width). `torch.optim.Muon`
+    takes matrices only, and wants a second optimizer for the rest.
 
     Args:
         params: The network's parameters, in the order in which its layers follow each other: the first and the last
             weight with two or more axes count as the first and the last layer.
         lr: Peak rate of the hidden weights; the size of a step does not depend on the gradient's.
         momentum: Share of the gradient's running mean that each step keeps.
-        weight_decay: Decoupled weight decay of all parameters, as a multiple of their rates.
+        weight_decay: Decoupled weight decay of all parameters, as a multiple of their rates. Without it the weights of wide
+            layers keep growing, and units die.
         steps: Newton-Schulz iterations.
         adamw_lr: Peak rate of the others.
         adamw_betas: AdamW's decay rates of the gradient's mean and square.
@@ -43,20 +44,21 @@ class MuonAdamW(Optimizer):
         params: Iterable[Tensor],
         lr: float = 0.02,
         momentum: float = 0.95,
-        weight_decay: float = 0.0,
+        weight_decay: float = 0.1,
         steps: int = 5,
         adamw_lr: float = 1.5e-3,
         adamw_betas: tuple[float, float] = (0.9, 0.99),
         adamw_eps: float = 1e-8,
     ) -> None:
-        if min(lr, adamw_lr, weight_decay) < 0 or not 0 <= momentum < 1:
-            raise ValueError(
-                "rates and weight decay must be at least 0 and the momentum in [0, 1), not "
-                f"lr={lr}, adamw_lr={adamw_lr}, weight_decay={weight_decay}, momentum={momentum}"
-            )
+        shares = {"momentum": momentum, "adamw_betas[0]": adamw_betas[0], "adamw_betas[1]": adamw_betas[1]}
+        sizes = {"lr": lr, "adamw_lr": adamw_lr, "weight_decay": weight_decay, "adamw_eps": adamw_eps}
+        wrong = [f"{name} must be in [0, 1), not {value}" for name, value in shares.items() if not 0 <= value < 1]
+        wrong += [f"{name} must be at least 0, not {value}" for name, value in sizes.items() if value < 0]
+        if wrong:
+            raise ValueError("; ".join(wrong))
         everything = list(params)
         weights = [parameter for parameter in everything if parameter.dim() >= 2]
-        hidden = weights[1:-1]
+        hidden = [parameter for parameter in weights[1:-1] if parameter.shape[1] > 1]  # depthwise ones are no matrices
         of_muon = set(map(id, hidden))
         rest = [parameter for parameter in everything if id(parameter) not in of_muon]
         muon = {"params": hidden, "muon": True, "lr": lr, "momentum": momentum, "steps": steps}

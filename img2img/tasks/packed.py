@@ -36,15 +36,18 @@ def write_packed(path: Path, state: Mapping[str, Tensor], about: Mapping[str, An
         precision: What the weights are stored in; whole numbers, and the tensors of `about`, keep their type.
 
     Raises:
-        ValueError: If a weight is too large for the precision, or `about` holds anything but plain data and tensors.
+        ValueError: If a weight is not finite or too large for the precision, or `about` holds anything but plain data
+            and tensors.
     """
     dtype = getattr(torch, precision)
     tensors = {}
     for name, value in state.items():
         kept = value.to(dtype) if value.is_floating_point() else value
+        if not torch.isfinite(value).all():
+            raise ValueError(f"{name} contains NaN or infinity")
         if not torch.isfinite(kept).all():
             raise ValueError(f"{name} holds values that {precision} cannot; choose another precision, such as bfloat16")
-        tensors[name] = kept.contiguous()
+        tensors[name] = kept.contiguous().clone()  # tied weights share memory, which the format does not know
     said = {"format": PACKED_FORMAT, **_without_tensors(about, _KEPT, tensors)}
     said["digest"] = _digest(said, tensors)
     with appearing(path) as part:
@@ -74,15 +77,19 @@ def read_packed(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
         digest = said.pop("digest", None) if isinstance(said, dict) else None
     except (ValueError, RecursionError) as error:
         raise DamagedFile(f"{path} is damaged: what its header says of the model is not JSON") from error
+    if not isinstance(said, dict):
+        raise DamagedFile(f"{path} is damaged: what its header says of the model is no settings")
+    if said.get("format") != PACKED_FORMAT:
+        raise DamagedFile(f"{path} was written by a newer img2img, or is damaged: pip install --upgrade img2img")
     if digest is None or digest != _digest(said, tensors):
         raise DamagedFile(f"{path} is damaged: its content is not what was written; get the file anew")
-    if said.pop("format", None) != PACKED_FORMAT:
-        raise DamagedFile(f"{path} was written by a newer img2img: pip install --upgrade img2img")
+    del said["format"]
     kept = {name: tensors.pop(name) for name in list(tensors) if name.startswith(_KEPT)}
     state = {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
-    about = _with_tensors(said, kept)
-    assert isinstance(about, dict)
-    return state, about
+    try:
+        return state, dict(_with_tensors(said, kept))
+    except RecursionError as error:
+        raise DamagedFile(f"{path} is damaged: what its header says of the model is nested too deep") from error
 
 
 def _without_tensors(tree: Any, place: str, tensors: dict[str, Tensor]) -> Any:
@@ -92,7 +99,7 @@ def _without_tensors(tree: Any, place: str, tensors: dict[str, Tensor]) -> Any:
         return {"tensor": place}
     if isinstance(tree, Mapping):
         if not all(isinstance(key, str) for key in tree) or set(tree) == {"tensor"}:
-            raise ValueError(f"{place.removeprefix(_KEPT) or 'the recipe'} is no plain data: its keys are not all names")
+            raise ValueError(f"{place.removeprefix(_KEPT) or 'it'} is no plain data: its keys are not all names")
         return {key: _without_tensors(value, f"{place}{key}/", tensors) for key, value in tree.items()}
     if isinstance(tree, list | tuple):
         return [_without_tensors(value, f"{place}{number}/", tensors) for number, value in enumerate(tree)]
@@ -104,7 +111,7 @@ def _without_tensors(tree: Any, place: str, tensors: dict[str, Tensor]) -> Any:
 def _with_tensors(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
     """Undoes `_without_tensors`."""
     if isinstance(tree, dict):
-        if set(tree) == {"tensor"} and tree["tensor"] in tensors:
+        if set(tree) == {"tensor"} and isinstance(tree["tensor"], str) and tree["tensor"] in tensors:
             return tensors[tree["tensor"]]
         return {key: _with_tensors(value, tensors) for key, value in tree.items()}
     return [_with_tensors(value, tensors) for value in tree] if isinstance(tree, list) else tree
@@ -116,5 +123,5 @@ def _digest(said: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()
         digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -10,6 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from img2img.shipped import find_model
@@ -72,13 +73,39 @@ def load(model: str | Path, trust: Collection[str] = ()) -> Task:
     if not isinstance(recipe, dict):
         raise CheckpointError(f"{path} holds no recipe: its task was built by hand; make it with img2img.build(recipe)")
     try:
+        packages = {*TRUSTED_PACKAGES, *trust}
+        _check_packages(recipe, packages)
+        _check_size(recipe, checkpoint["state_dict"], packages)
         task = build(recipe, trust)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
+    except RecursionError as error:
+        raise CheckpointError(f"{path}: its recipe is nested too deep") from error
     check_fit(checkpoint["state_dict"], task, path)
     task.load_state_dict(checkpoint["state_dict"])
-    task.on_load_checkpoint(checkpoint)  # what a task keeps beside its weights
+    try:
+        task.on_load_checkpoint(checkpoint)  # what a task keeps beside its weights
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path} is damaged: what it keeps beside its weights cannot be read") from error
     return task.eval()
+
+
+def _check_size(recipe: dict[str, Any], state: dict[str, Any], packages: set[str]) -> None:
+    """Refuses a recipe whose network is far larger than the weights that come with it, before memory is taken for it.
+
+    Raises:
+        CheckpointError: If it is.
+    """
+    network = (recipe.get("init_args") or {}).get("network")
+    if not isinstance(network, dict):
+        return
+    with torch.device("meta"):  # shapes without memory
+        built = _build(network, nn.Module, packages)
+    assert isinstance(built, nn.Module)
+    wanted = sum(parameter.numel() for parameter in built.parameters())
+    given = sum(value.numel() for value in state.values() if isinstance(value, torch.Tensor))
+    if wanted > 2 * given + 1_000_000:
+        raise CheckpointError(f"its recipe asks for a network of {wanted} weights, but it holds {given}")
 
 
 def _check_packages(value: Any, packages: set[str]) -> None:
@@ -109,7 +136,7 @@ def _build(recipe: dict[str, Any], expected: type, packages: set[str]) -> object
     }
     try:
         return cls(**arguments)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{recipe['class_path']} does not take these arguments: {error}") from error
 
 

@@ -99,11 +99,13 @@ def test_several_roots_are_trained_on_and_validated_with(program, photos, tmp_pa
     [
         (["--data.root=[absent, starter]"], "--data.root absent does not exist"),
         (["--data.root=[]"], "root is an empty list"),
+        (["--data.root=[starter, starter]"], "each image may come from one only"),
+        (["--model.decay_steps=5", "--trainer.max_steps=-1"], "of a run without an end"),
         (["--data.weights=[1, 2]"], "one number above 0 for each root, 1 of them"),
         (["--model.decay_steps=-1"], "decay_steps must be at least 0"),
         (["--average.horizon=2"], "must be a share between 0 and 1"),
-        ([MUON, "--model.optimizer.momentum=2"], "momentum in [0, 1)"),
-        (["--model.optimizer=Muoon"], "there is no class Muoon"),
+        ([MUON, "--model.optimizer.momentum=2"], "momentum must be in [0, 1), not 2"),
+        (["--model.optimizer=Muoon"], "there is no class Muoon; did you mean Muon"),
     ],
 )
 def test_wrong_settings_are_one_clear_line(program, capsys, flags, message):

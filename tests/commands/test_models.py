@@ -75,6 +75,11 @@ def test_denoise_is_loaded_measured_and_fine_tuned_from_by_name(photos, capsys):
     common = ["--config", "denoise.yaml", f"--data.root={photos}", "--trainer.accelerator=cpu"]
     main(["test", *common, "--ckpt_path", "denoise"])
     assert "test/psnr" in capsys.readouterr().out
-    quick = ["--trainer.max_steps=1", "--data.crop_size=32", "--data.batch_size=1", "--trainer.enable_progress_bar=false"]
+    quick = [
+        "--trainer.max_steps=1",
+        "--data.crop_size=32",
+        "--data.batch_size=1",
+        "--trainer.enable_progress_bar=false",
+    ]
     main(["fit", *common, *quick, "--model.weights", "denoise"])
     assert "Done: val PSNR" in capsys.readouterr().out

@@ -31,7 +31,9 @@ AUTOENCODERS = ("anomaly.yaml", "autoencode.yaml", "pca.yaml", "vae.yaml")
 def test_every_config_fits_validates_tests_and_predicts(program, photos, config, capsys):
     name = config.removesuffix(".yaml")
     # Three steps for what has no end; the tiny network cannot begin with a shipped model's weights.
-    other = {"denoise_long": ["--trainer.val_check_interval=3"], "denoise_photo": ["--model.weights=null"]}.get(name, [])
+    other = {"denoise_long": ["--trainer.val_check_interval=3"], "denoise_photo": ["--model.weights=null"]}.get(
+        name, []
+    )
     program("fit", "--trainer.max_steps=3", *other, config=config)
     run = Path(f"runs/{name}/0")
     assert {"best.ckpt", "last.ckpt", "grid.png", "config.yaml"} <= {file.name for file in run.iterdir()}

@@ -15,7 +15,7 @@ def test_singular_values_come_close_to_one_and_directions_stay(shape):
     made = orthogonalise(matrices)
     assert torch.linalg.svdvals(made).min() > 0.6
     assert torch.linalg.svdvals(made).max() < 1.25
-    left, values, right = torch.linalg.svd(matrices, full_matrices=False)
+    left, _, right = torch.linalg.svd(matrices, full_matrices=False)
     turned = left.mT @ made @ right.mT  # diagonal where the singular vectors are the same
     assert (turned - torch.diag_embed(turned.diagonal(dim1=1, dim2=2))).abs().max() < 1e-3
 

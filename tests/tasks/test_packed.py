@@ -43,7 +43,10 @@ def test_a_packed_model_gives_what_its_checkpoint_gives(packed, tmp_path):
 
 
 def test_what_a_task_keeps_beside_its_weights_comes_back(tmp_path):
-    about = {"recipe": RECIPE, "statistics": {"pca": {"mean": torch.arange(3.0)}, "thresholds": {"error": 0.5}, "n": [1, None]}}
+    about = {
+        "recipe": RECIPE,
+        "statistics": {"pca": {"mean": torch.arange(3.0)}, "thresholds": {"error": 0.5}, "n": [1, None]},
+    }
     write_packed(tmp_path / "m.safetensors", {"w": torch.ones(2, 2)}, about, "float32")
     state, found = read_packed(tmp_path / "m.safetensors")
     assert found is not None

@@ -1,5 +1,7 @@
 """The learning rate's course."""
 
+from itertools import pairwise
+
 import pytest
 
 from img2img.tasks.schedule import warmup_stable_decay
@@ -9,7 +11,7 @@ def test_it_rises_stays_and_falls_when_told():
     rate = [warmup_stable_decay(step, 4, 100, 10, 0.01) for step in range(120)]
     assert rate[:4] == pytest.approx([0.2, 0.4, 0.6, 0.8])
     assert rate[4:101] == [1.0] * 97
-    assert all(later < earlier for earlier, later in zip(rate[100:110], rate[101:111], strict=True))
+    assert all(later < earlier for earlier, later in pairwise(rate[100:111]))
     assert rate[110:] == pytest.approx([0.01] * 10)
 
 
