@@ -1,7 +1,7 @@
 """How well models and classical methods remove Gaussian noise: PSNR, SSIM and speed on a folder of photographs.
 
-The protocol of the papers: unclipped float noise with a fixed seed per image; outputs clamped and rounded to 8 bits; PSNR
-over all channels, averaged over images. The rivals are told sigma; a blind model is not.
+The protocol of the papers: unclipped float noise with a fixed seed per image; outputs clamped and rounded to 8 bits;
+PSNR over all channels, averaged over images. The rivals are told sigma; a blind model is not.
 
     python -m benchmarks.denoising kodak24 [--crop kodak] [--sigma 15 25 50] [--models denoise run.ckpt dncnn_25.pth]
                                            [--rivals nlm wavelets tv bm3d] [--gray] [--images 24]
@@ -90,9 +90,8 @@ def main() -> None:
             cells = [f"{values[s]:.2f} | " if s in values else " | " for s in options.sigma]
             print(f"| published: {name} | {' | '.join(cells)} | |")
     count = by_sigma[options.sigma[0]]["untreated"]["images"]
-    print(
-        f"\n{options.folder.name}, {count} images ({options.crop}), {measuring.machine()}; rivals at their best strength"
-    )
+    about = f"{options.folder.name}, {count} images ({options.crop}), {measuring.machine()}"
+    print(f"\n{about}; rivals at their best strength")
 
 
 if __name__ == "__main__":

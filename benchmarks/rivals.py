@@ -31,7 +31,7 @@ def as_tensor(image: np.ndarray) -> Tensor:
 
 
 def non_local_means(strength: float) -> Method:
-    """Returns OpenCV's non-local means (Buades et al. 2005) with h in 8-bit units, its other settings as in its docs."""
+    """Returns OpenCV's non-local means (Buades et al. 2005) with h in 8-bit units, the rest as in its docs."""
 
     def denoise(batch: dict[str, Any]) -> Tensor:
         seen = as_bytes(batch["input"])

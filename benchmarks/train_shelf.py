@@ -1,8 +1,8 @@
 """Trains the models of the shelf, one after the other, for hours; goes on where it was however it was stopped.
 
-Each model trains at a constant rate until its share of hours is spent, in `RUNS/NAME`. Then, or whenever `--end NAME` asks
-for it, a copy of the run is ended with a decay of its rates, measured, and packed as `RUNS/NAME.safetensors`; the long run
-itself stays as it is and can go on. Time that the process was frozen is not counted.
+Each model trains at a constant rate until its share of hours is spent, in `RUNS/NAME`. Then, or whenever `--end NAME`
+asks for it, a copy of the run is ended with a decay of its rates, measured, and packed as `RUNS/NAME.safetensors`; the
+long run itself stays as it is and can go on. Time that the process was frozen is not counted.
 
     python benchmarks/train_shelf.py --root bsds432 budgie26 photos --validation kodak24 [--runs runs/shelf]
                                      [--hours denoise=8 denoise_photo=2 …] [--threads 1] [-- any flags of fit]

@@ -37,9 +37,9 @@ class Task(LightningModule):
         lr: Peak learning rate of AdamW.
         betas: AdamW's decay rates of the gradient's mean and square.
         weight_decay: AdamW's decoupled weight decay.
-        decay_steps: Steps over which the rate decays at the end of the run; None for a cosine over the whole run. 0 keeps
-            the rate constant, for a run whose end is not known yet. Such a run (`trainer.max_steps: -1`) is ended well
-            by going on from its checkpoint with a number here: the decay begins where it stopped, and the run ends
+        decay_steps: Steps over which the rate decays at the end of the run; None for a cosine over the whole run. 0
+            keeps the rate constant, for a run whose end is not known yet. Such a run (`trainer.max_steps: -1`) is ended
+            well by going on from its checkpoint with a number here: the decay begins where it stopped, and the run ends
             with it.
         optimizer: Another optimizer than AdamW, such as `MuonAdamW`, which then says its rates itself: lr, betas and
             weight_decay above are AdamW's alone. The schedule multiplies the rates of all its groups.
@@ -194,8 +194,8 @@ class Task(LightningModule):
         if self.decay_from is None:
             if self._resumed_at == 0:
                 raise UserError(
-                    f"decay_steps {self.decay_steps} of a run without an end: give trainer.max_steps, or the --ckpt_path "
-                    "of a run that is to end"
+                    f"decay_steps {self.decay_steps} of a run without an end: give trainer.max_steps, or the "
+                    "--ckpt_path of a run that is to end"
                 )
             self.decay_from = self._resumed_at
         self._ends_with_decay = True

@@ -28,8 +28,8 @@ class MuonAdamW(Optimizer):
             weight with two or more axes count as the first and the last layer.
         lr: Peak rate of the hidden weights; the size of a step does not depend on the gradient's.
         momentum: Share of the gradient's running mean that each step keeps.
-        weight_decay: Decoupled weight decay of all parameters, as a multiple of their rates. Without it the weights of wide
-            layers keep growing, and units die.
+        weight_decay: Decoupled weight decay of all parameters, as a multiple of their rates. Without it the weights of
+            wide layers keep growing, and units die.
         steps: Newton-Schulz iterations.
         adamw_lr: Peak rate of the others.
         adamw_betas: AdamW's decay rates of the gradient's mean and square.
