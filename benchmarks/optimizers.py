@@ -1,8 +1,8 @@
 """Muon against AdamW in every shipped config, after equal wall time on the starter set.
 
-Each config is trained twice in processes of their own, with AdamW at the config's rate and with MuonAdamW at its
-defaults; the rates decay with the time. Shown is what the config's captions show, of the validation images. Autoencoders
-need more images than the starter set has: they are left out without a folder of faces.
+Each config is trained twice, in a process of its own, with AdamW at the config rate and with MuonAdamW at its
+defaults; the rates decay with the time. Shown is what the config's captions show, of the validation images.
+Autoencoders need more images than the starter set has: they are left out without a folder of faces.
 
     python benchmarks/optimizers.py [--minutes 2] [--runs runs/optimizers] [--only inpaint vae …] [--faces smiles]
 """

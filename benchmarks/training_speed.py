@@ -62,12 +62,12 @@ def fit_speed(steps: int, from_step: int, flags: list[str]) -> tuple[float, list
 def bare_speed(steps: int, from_step: int, shape: list[int], precision: str) -> float:
     """Returns the pixels per second of a bare loop on the same network."""
     from img2img.networks import RestorationUNet
-    from img2img.tasks import Charbonnier
+    from img2img.tasks import Charbonnier, MuonAdamW
 
     torch.manual_seed(0)
     network = RestorationUNet().to(memory_format=torch.channels_last)
     loss = Charbonnier()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
+    optimizer = MuonAdamW(network.parameters())
     target = torch.rand(shape).to(memory_format=torch.channels_last)
     noisy = target + 0.1 * torch.randn_like(target)
     times = []

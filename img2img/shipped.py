@@ -55,7 +55,8 @@ def find_model(model: str | Path, option: str = "--model") -> Path:
         option: Where it was given, for the messages.
 
     Raises:
-        UserError: If there is neither.
+        FileNotFoundError: If there is neither.
+        UserError: If it is a folder.
     """
     models = shipped_models()
     if isinstance(model, str) and model in models:
@@ -73,4 +74,4 @@ def find_model(model: str | Path, option: str = "--model") -> Path:
     right = f"did you mean {close[0]}?" if close else "give a checkpoint that `img2img fit` wrote"
     if models and not close:
         right += f"; the shipped models are {', '.join(models)}"
-    raise UserError(f"{option} {model} does not exist; {right}")
+    raise FileNotFoundError(f"{option} {model} does not exist; {right}")

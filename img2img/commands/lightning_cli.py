@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import albumentations
 import torch
 import torch.distributed as dist
+from jsonargparse import dict_to_namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.callbacks import LearningRateMonitor
@@ -45,9 +46,9 @@ from img2img.commands.runs import claim_run
 from img2img.commands.trainer import Trainer, quieten
 from img2img.data import PairedData, WholeImages
 from img2img.errors import UserError
-from img2img.shipped import is_safetensors
+from img2img.shipped import find_model, is_safetensors
 from img2img.tasks import Autoencoder, PairedTask, Restoration, Task
-from img2img.tasks.checkpoint import check_weights, load_packed
+from img2img.tasks.checkpoint import check_weights, load_packed, read_recipe
 
 TRAINER_DEFAULTS = {
     "val_check_interval": 100,  # batches, counted through the epochs:
@@ -139,6 +140,28 @@ class CLI(LightningCLI):
 
     def _parse_ckpt_path(self) -> None:
         """Leaves the config as it is: Lightning would let a checkpoint's hyperparameters replace what was asked for."""
+
+    def before_instantiate_classes(self) -> None:
+        """Takes the network's sizes from the weights that are given, unless flags say others.
+
+        Weights to start from, and packed models to measure, then fit whatever sizes the config has.
+        """
+        measured = self._get(self.config, "ckpt_path")
+        weights = self._get(self.config, "model.init_args.weights") if measured is None else measured
+        network = self._get(self.config, "model.init_args.network")
+        asked = self.arguments is not None and any(flag.startswith("--model.network") for flag in self.arguments.argv)
+        # The checkpoint of a run that goes on must fit the config as it is.
+        goes_on = measured is not None and not is_safetensors(Path(measured))
+        if weights is None or goes_on or asked or not network or "class_path" not in network:
+            return
+        theirs = ((read_recipe(find_model(weights)) or {}).get("init_args") or {}).get("network")
+        if not theirs or theirs["class_path"] != network["class_path"]:
+            return
+        sizes = dict_to_namespace(theirs.get("init_args") or {})
+        if sizes != network["init_args"]:
+            network["init_args"] = sizes
+            said = f"The network has the sizes of that in {weights}; --model.network.init_args asks for others"
+            rank_zero_only(print)(said)
 
     def instantiate_classes(self) -> None:
         """Builds task, data and trainer; gives the data the run's seed, and the task its recipe."""

@@ -92,7 +92,8 @@ class Autoencoder(PairedTask):
         network: The encoder and decoder; None for `ConvAutoencoder()`.
         loss: Any module that maps (output, target) to a scalar; None for the squared error.
         metrics: What is measured beside; None for `ReconstructionError`, which stands in captions.
-        kwargs: What every `Task` takes: lr, betas, weight_decay, warmup_steps, final_lr_share, weights.
+        kwargs: What every `Task` takes: lr, betas, weight_decay, warmup_steps, final_lr_share, weights, optimizer,
+            decay_steps.
 
     Attributes:
         statistics: What is known of the training images.

@@ -34,15 +34,15 @@ class Task(LightningModule):
 
     Args:
         network: Any module that maps N×C×H×W to N×C'×H×W.
-        lr: Peak learning rate of AdamW.
+        lr: Peak learning rate; None for the optimizer's own default, AdamW's being 1.5e-3.
         betas: AdamW's decay rates of the gradient's mean and square.
-        weight_decay: AdamW's decoupled weight decay.
+        weight_decay: Weight decay; None for the optimizer's own default, AdamW's being 0.
         decay_steps: Steps over which the rate decays at the end of the run; None for a cosine over the whole run. 0
             keeps the rate constant, for a run whose end is not known yet. Such a run (`trainer.max_steps: -1`) is ended
             well by going on from its checkpoint with a number here: the decay begins where it stopped, and the run ends
             with it.
-        optimizer: Another optimizer than AdamW, such as `MuonAdamW`, which then says its rates itself: lr, betas and
-            weight_decay above are AdamW's alone. The schedule multiplies the rates of all its groups.
+        optimizer: Another optimizer than AdamW, such as `MuonAdamW`. The schedule multiplies the rates of all its
+            groups.
         warmup_steps: Optimizer steps over which the rate rises to its peak.
         final_lr_share: Share of the peak rate that is left at the end.
         weights: Checkpoint, or shipped model's name, whose network's weights to start from (fine-tuning); names and
@@ -61,9 +61,9 @@ class Task(LightningModule):
     def __init__(
         self,
         network: nn.Module,
-        lr: float = 1.5e-3,
+        lr: float | None = None,
         betas: tuple[float, float] = (0.9, 0.99),
-        weight_decay: float = 0.0,
+        weight_decay: float | None = None,
         warmup_steps: int = 50,
         final_lr_share: float = 1e-3,
         weights: str | None = None,
@@ -141,16 +141,19 @@ class Task(LightningModule):
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
         weights = self.network.parameters()  # not the loss's, which may be a network too
-        if self.optimizer is not None:
+        given = {"lr": self.lr, "weight_decay": self.weight_decay}
+        asked = {name: value for name, value in given.items() if value is not None}
+        factory: Any = self.optimizer
+        if factory is not None:
             try:
-                return self.optimizer(weights)
+                optimizer: torch.optim.Optimizer = factory(weights, **asked)
+                return optimizer
             except (ValueError, TypeError) as error:
                 raise UserError(f"--model.optimizer: {error}") from error
         return torch.optim.AdamW(
             weights,
-            lr=self.lr,
+            **{"lr": 1.5e-3, "weight_decay": 0.0} | asked,
             betas=self.betas,
-            weight_decay=self.weight_decay,
             # Lightning refuses to clip gradients of a fused optimizer under autocast (Lightning #21435).
             fused=not str(self.trainer.precision).endswith("mixed"),
         )

@@ -112,6 +112,17 @@ def check_weights(path: Path, task: nn.Module) -> None:
     check_fit(read_checkpoint(path)["state_dict"], task, path)
 
 
+def read_recipe(path: Path) -> dict[str, Any] | None:
+    """Returns the recipe in a checkpoint or packed model, as it stands there; None if there is none.
+
+    Raises:
+        CheckpointError: If the file is damaged, holds code, or is no checkpoint.
+    """
+    about = read_weights(path).get(CHECKPOINT_KEY)
+    recipe = about.get("recipe") if isinstance(about, dict) else None
+    return recipe if isinstance(recipe, dict) else None
+
+
 def load_packed(path: Path, task: LightningModule) -> dict[str, Any]:
     """Loads a packed model's weights, and what it keeps beside them, into a task; returns what is said of the model.
 

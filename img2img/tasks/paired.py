@@ -44,7 +44,8 @@ class PairedTask(Task):
         loss: Any module that maps (output, target) to a scalar.
         metrics: What is measured beside PSNR and SSIM. The first, if any, stands in captions and in the last line.
         hole_loss: Takes the loss over the masked pixels alone.
-        kwargs: What every `Task` takes: lr, betas, weight_decay, warmup_steps, final_lr_share, weights.
+        kwargs: What every `Task` takes: lr, betas, weight_decay, warmup_steps, final_lr_share, weights, optimizer,
+            decay_steps.
     """
 
     def __init__(

@@ -60,7 +60,8 @@ def load(model: str | Path, trust: Collection[str] = ()) -> Task:
 
     Raises:
         CheckpointError: If the file is none of these, or names a class that is not trusted.
-        UserError: If there is no such model or file.
+        FileNotFoundError: If there is no such model or file.
+        UserError: If it is a folder.
     """
     path = find_model(model, "model")
     checkpoint = read_weights(path)

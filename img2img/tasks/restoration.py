@@ -22,7 +22,8 @@ class Restoration(PairedTask, Restorer):
         metrics: What is measured beside PSNR and SSIM. The first, if any, stands in captions and in the last line.
         hole_loss: Takes the loss over the masked pixels alone. With `BlindSpots` as the corruption of noisy images this
             is Noise2Void (Krull et al., CVPR 2019), whose loss is `MSELoss`. It must compare pixel by pixel.
-        kwargs: What every `Task` takes: lr, betas, weight_decay, warmup_steps, final_lr_share, weights.
+        kwargs: What every `Task` takes: lr, betas, weight_decay, warmup_steps, final_lr_share, weights, optimizer,
+            decay_steps.
     """
 
     def __init__(

@@ -52,7 +52,8 @@ class VariationalAutoencoder(Autoencoder):
         kl_warmup: Share of the run over which the divergence's weight rises from 0 to `beta`.
         importance_samples: Latents drawn for `test/bits_per_dim_iw` (Burda et al., "Importance weighted autoencoders",
             ICLR 2016).
-        kwargs: What every `Task` takes: lr, betas, weight_decay, warmup_steps, final_lr_share, weights.
+        kwargs: What every `Task` takes: lr, betas, weight_decay, warmup_steps, final_lr_share, weights, optimizer,
+            decay_steps.
 
     Attributes:
         kl_per_dimension: After a validation or test, the mean divergence of each latent over all images, k values.

@@ -46,6 +46,20 @@ def test_a_packed_model_is_tested_and_fine_tuned_from(program, checkpoint, capsy
     assert (begun - img2img.load(packed).state_dict()["network.head.weight"]).abs().max() < 0.05
 
 
+def test_weights_bring_the_sizes_of_their_network(program, data_flags, checkpoint, capsys):
+    packed = img2img.pack(checkpoint, "mine.safetensors").model
+    quick = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", *data_flags("denoise.yaml")]
+    main(["test", "--config", "denoise.yaml", *quick, "--ckpt_path", str(packed)])  # whose own network is larger
+    assert "The network has the sizes of that in mine.safetensors" in capsys.readouterr().out
+    small = ["--data.crop_size=16", "--data.batch_size=2", "--trainer.max_steps=1"]
+    for weights in (packed, checkpoint):
+        main(["fit", "--config", "denoise.yaml", *quick, *small, f"--model.weights={weights}"])
+    assert img2img.load("runs/denoise/2/last.ckpt").network.head.out_channels == 8
+    with pytest.raises(SystemExit):
+        program("fit", f"--model.weights={packed}", "--model.network.init_args.channels=[8,16]")
+    assert "do not fit this model" in capsys.readouterr().err
+
+
 def test_a_training_cannot_go_on_from_a_packed_model(program, checkpoint, capsys):
     img2img.pack(checkpoint, "mine.safetensors")
     with pytest.raises(SystemExit):

@@ -157,7 +157,7 @@ def test_events_hold_grids_rates_config_and_hparams(program):
         "val/psnr",
         "val/psnr/sigma25",
         "val/ssim",
-        "lr-AdamW",
+        "lr-MuonAdamW/pg1",
         "train/pixels_per_second",
     } <= scalars
     assert "config/text_summary" in events.Tags()["tensors"]
