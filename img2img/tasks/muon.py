@@ -31,7 +31,7 @@ class MuonAdamW(Optimizer):
         weight_decay: Decoupled weight decay of all parameters, as a multiple of their rates. Without it the weights of
             wide layers keep growing, and units die.
         steps: Newton-Schulz iterations.
-        adamw_lr: Peak rate of the others; None for a share of `lr`, 1.5e-3 where that is 0.02.
+        adamw_lr: Peak rate of the others; None for a share of `lr`, 1.5e-3 where that is 0.01.
         adamw_betas: AdamW's decay rates of the gradient's mean and square.
         adamw_eps: AdamW's term for stability.
 
@@ -42,7 +42,7 @@ class MuonAdamW(Optimizer):
     def __init__(
         self,
         params: Iterable[Tensor],
-        lr: float = 0.02,
+        lr: float = 0.01,
         momentum: float = 0.95,
         weight_decay: float = 0.1,
         steps: int = 5,
@@ -50,7 +50,7 @@ class MuonAdamW(Optimizer):
         adamw_betas: tuple[float, float] = (0.9, 0.99),
         adamw_eps: float = 1e-8,
     ) -> None:
-        adamw_lr = 0.075 * lr if adamw_lr is None else adamw_lr
+        adamw_lr = 0.15 * lr if adamw_lr is None else adamw_lr
         shares = {"momentum": momentum, "adamw_betas[0]": adamw_betas[0], "adamw_betas[1]": adamw_betas[1]}
         sizes = {"lr": lr, "adamw_lr": adamw_lr, "weight_decay": weight_decay, "adamw_eps": adamw_eps}
         wrong = [f"{name} must be in [0, 1), not {value}" for name, value in shares.items() if not 0 <= value < 1]
