@@ -39,7 +39,7 @@ class CameraNoise(RandomNoise):
 
     def get_params(self) -> dict[str, Any]:
         """Draws the levels of noise and the gains of the white balance."""
-        low, high = np.log(np.maximum(self.shot, 1e-12))  # type: ignore[attr-defined]
+        low, high = np.log(np.maximum(self.shot, 1e-12))
         log_shot = self.random_generator.uniform(low, high)
         log_read = 2.18 * log_shot + 1.20 + self.random_generator.normal(0, 0.26)
         red, blue = self.random_generator.uniform(1.9, 2.4), self.random_generator.uniform(1.5, 1.9)

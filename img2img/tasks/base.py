@@ -152,7 +152,8 @@ class Task(LightningModule):
                 raise UserError(f"--model.optimizer: {error}") from error
         return torch.optim.AdamW(
             weights,
-            **{"lr": 1.5e-3, "weight_decay": 0.0} | asked,
+            lr=asked.get("lr", 1.5e-3),
+            weight_decay=asked.get("weight_decay", 0.0),
             betas=self.betas,
             # Lightning refuses to clip gradients of a fused optimizer under autocast (Lightning #21435).
             fused=not str(self.trainer.precision).endswith("mixed"),

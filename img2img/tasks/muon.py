@@ -67,7 +67,7 @@ class MuonAdamW(Optimizer):
         super().__init__([group for group in (muon, adamw) if group["params"]], {"weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Takes one step; returns what the closure returns, if there is one."""
         loss = None
         if closure is not None:
