@@ -4,7 +4,7 @@ Runs, in turn and in one process, the bare loop (same network, loss, optimiser, 
 already in memory) and `img2img fit --config denoise.yaml`, each a few times, and prints pixels per second from a given
 step to the end; validation is excluded.
 
-    python benchmarks/training_speed.py [--steps 150] [--from-step 50] [--repeats 2] [-- any flags of fit]
+    python benchmarks/training_speed.py [--steps 150] [--from-step 50] [--repeats 2] [--compile] [-- any flags of fit]
 """
 
 from __future__ import annotations
@@ -59,15 +59,20 @@ def fit_speed(steps: int, from_step: int, flags: list[str]) -> tuple[float, list
     return _speed(noted["times"], noted["shape"], from_step), noted["shape"], noted["precision"]
 
 
-def bare_speed(steps: int, from_step: int, shape: list[int], precision: str) -> float:
-    """Returns the pixels per second of a bare loop on the same network."""
+def bare_speed(
+    steps: int, from_step: int, shape: list[int], precision: str, compiled: bool = False
+) -> tuple[float, float]:
+    """Returns the pixels per second of a bare loop on the same network, and the seconds of its first step."""
     from img2img.networks import RestorationUNet
     from img2img.tasks import Charbonnier, MuonAdamW
 
     torch.manual_seed(0)
-    network = RestorationUNet().to(memory_format=torch.channels_last)
+    network: torch.nn.Module = RestorationUNet().to(memory_format=torch.channels_last)
     loss = Charbonnier()
     optimizer = MuonAdamW(network.parameters())
+    began = time.perf_counter()
+    if compiled:
+        network = torch.compile(network)  # type: ignore[assignment]
     target = torch.rand(shape).to(memory_format=torch.channels_last)
     noisy = target + 0.1 * torch.randn_like(target)
     times = []
@@ -78,7 +83,7 @@ def bare_speed(steps: int, from_step: int, shape: list[int], precision: str) -> 
         value.backward()
         optimizer.step()
         times.append(time.perf_counter())
-    return _speed(times, shape, from_step)
+    return _speed(times, shape, from_step), times[0] - began
 
 
 def _speed(times: list[float], shape: list[int], from_step: int) -> float:
@@ -92,13 +97,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--from-step", type=int, default=50)
     parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--compile", action="store_true", help="the bare loop with torch.compile as well")
     parser.add_argument("flags", nargs="*", help="flags of `img2img fit`, after --")
     options = parser.parse_args()
     fitted, bare = [], []
     for _ in range(options.repeats):
         speed, shape, precision = fit_speed(options.steps, options.from_step, options.flags)
         fitted.append(speed)
-        bare.append(bare_speed(options.steps, options.from_step, shape, precision))
+        bare.append(bare_speed(options.steps, options.from_step, shape, precision)[0])
     print(
         f"\n{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
     )
@@ -108,6 +114,9 @@ def main() -> None:
     print(f"| bare PyTorch, data in memory | {', '.join(f'{s / 1e3:.1f}' for s in bare)} |")
     print(f"| `img2img fit` | {', '.join(f'{s / 1e3:.1f}' for s in fitted)} |")
     ratios = [a / b for a, b in zip(fitted, bare, strict=True)]
+    if options.compile:
+        speed, start = bare_speed(options.steps, options.from_step, shape, precision, compiled=True)
+        print(f"| bare PyTorch, torch.compile | {speed / 1e3:.1f} ({start:.0f} s for the first step) |")
     print(f"\nratio, each pair: {', '.join(f'{r:.3f}' for r in ratios)}; median {statistics.median(ratios):.3f}")
 
 
