@@ -35,7 +35,10 @@ METRICS = {  # config: what its captions show, and whether more of it is better
     "vae": ("bits_per_dim", False),
 }
 OF_FACES = ("autoencode", "anomaly", "vae")
-OPTIMIZERS = {"AdamW": "null", "Muon": "MuonAdamW"}
+OPTIMIZERS = {
+    "AdamW": ["--model.optimizer=null"],
+    "Muon": ["--model.optimizer=MuonAdamW", "--model.lr=null"],
+}
 
 
 def finished(run: Path, metric: str) -> bool:
@@ -63,7 +66,7 @@ def reached(config: str, optimizer: str, options: argparse.Namespace) -> tuple[f
             "--trainer.val_check_interval=1000000",
             "--trainer.log_every_n_steps=50",
         ]
-        epoch = ["--data.samples_per_epoch=100000", f"--model.optimizer={OPTIMIZERS[optimizer]}"]
+        epoch = ["--data.samples_per_epoch=100000", *OPTIMIZERS[optimizer]]
         place = [
             f"--trainer.default_root_dir={runs}",
             *([f"--data.root={options.faces}"] if config in OF_FACES else []),

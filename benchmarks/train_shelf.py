@@ -32,23 +32,26 @@ class Model:
         config: What trains it.
         hours: Its share, unless `--hours` says another.
         starts_from: The model that it is fine-tuned from.
+        flags: What it wants otherwise than its config says.
     """
 
     config: str
     hours: float
     starts_from: str | None = None
+    flags: tuple[str, ...] = ()
 
 
+MUON = ("--model.optimizer=MuonAdamW", "--model.lr=null")
 QUEUE = {
     "denoise": Model("denoise_long.yaml", 8),
     "denoise_photo": Model("denoise_photo.yaml", 3, starts_from="denoise"),
-    "inpaint": Model("inpaint.yaml", 5),
-    "colorize": Model("colorize.yaml", 5),
+    "inpaint": Model("inpaint.yaml", 5, flags=MUON),
+    "colorize": Model("colorize.yaml", 5, flags=MUON),
 }
 """The models in the order in which they are trained."""
 
 LONG = [
-    *("--model.optimizer=MuonAdamW", "--model.decay_steps=0", "--average.horizon=0.05", "--last.every_n_steps=500"),
+    *("--model.decay_steps=0", "--average.horizon=0.05", "--last.every_n_steps=500"),
     *("--trainer.max_steps=-1", "--trainer.max_epochs=-1", "--trainer.log_every_n_steps=100"),
     *("--trainer.val_check_interval=2000", "--data.samples_per_epoch=80000", "--data.share=0"),
     *("--data.val_images=null", "--data.val_crop_size=256", "--trainer.enable_progress_bar=false"),
@@ -121,7 +124,8 @@ def fit(name: str, options: argparse.Namespace, place: Path, flags: list[str]) -
     data = [f"--data.root={folders}", f"--data.val_dir={options.validation}"]
     os.environ.pop("IMG2IMG_RUN", None)  # an earlier run's
     where = f"--trainer.default_root_dir={place}"
-    img2img(["fit", "--config", QUEUE[name].config, *LONG, *data, where, *flags, *options.flags])
+    model = QUEUE[name]
+    img2img(["fit", "--config", model.config, *LONG, *model.flags, *data, where, *flags, *options.flags])
 
 
 def status(runs: Path, hours: dict[str, float]) -> None:

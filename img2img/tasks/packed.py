@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from img2img.imaging.parts import appearing
@@ -50,8 +50,9 @@ def write_packed(path: Path, state: Mapping[str, Tensor], about: Mapping[str, An
         tensors[name] = kept.contiguous().clone()  # tied weights share memory, which the format does not know
     said = {"format": PACKED_FORMAT, **_without_tensors(about, _KEPT, tensors)}
     said["digest"] = _digest(said, tensors)
-    with appearing(path) as part:
-        save_file(tensors, part, metadata={PACKED_KEY: json.dumps(said)})
+    content = save(tensors, metadata={PACKED_KEY: json.dumps(said)})
+    with appearing(path) as part:  # safetensors' own save_file makes files that their owner alone may read
+        part.write_bytes(content)
 
 
 def read_packed(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:

@@ -42,6 +42,11 @@ def test_a_packed_model_gives_what_its_checkpoint_gives(packed, tmp_path):
     assert packed.stat().st_size < 0.6 * (tmp_path / "model.ckpt").stat().st_size
 
 
+def test_others_may_read_it_as_they_may_any_new_file(packed, tmp_path):
+    (tmp_path / "other").touch()
+    assert packed.stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
 def test_what_a_task_keeps_beside_its_weights_comes_back(tmp_path):
     about = {
         "recipe": RECIPE,
