@@ -6,7 +6,7 @@ PSNR over all channels, averaged over images. The rivals are told sigma; a blind
     python -m benchmarks.denoising kodak24 [--crop kodak] [--sigma 15 25 50] [--models denoise run.ckpt dncnn_25.pth]
                                            [--rivals nlm wavelets tv bm3d] [--gray] [--images 24]
 
-`bm3d` needs `pip install bm3d`, and takes 20 seconds for a crop of 500×500.
+`bm3d` needs `pip install bm3d`, and takes 20 seconds for a crop of 500×500; `wavelets` needs `pip install PyWavelets`.
 """
 
 from __future__ import annotations
