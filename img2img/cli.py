@@ -6,6 +6,7 @@ import difflib
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 COMMANDS = {
@@ -56,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         print(f"img2img {__version__}")
         return
+    warnings.formatwarning = _one_line
     command, rest = arguments[0], arguments[1:]
     if command not in COMMANDS:
         close = difflib.get_close_matches(command, COMMANDS, n=1)
@@ -96,6 +98,13 @@ def fail(message: str) -> None:
     """Ends the program with code 2 and one line on stderr."""
     print(message, file=sys.stderr)
     raise SystemExit(2)
+
+
+def _one_line(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """Returns a warning without the file and line of the code that gave it, which say nothing to a user."""
+    return f"img2img: warning: {message}\n"
 
 
 def _is_users(error: Exception) -> bool:

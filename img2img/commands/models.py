@@ -19,11 +19,11 @@ def run(command: str, arguments: Sequence[str]) -> None:
         f"img2img {command}", description="List the models that come with the program, or show the card of one."
     )
     parser.add_argument("name", nargs="?", help="the model whose card to show")
-    name = parser.parse_args(arguments).name
+    name, models = parser.parse_args(arguments).name, shipped_models()
     if name is not None:
-        print(card_of(find_model(name, "models")).read_text(encoding="utf-8").rstrip())
+        file = models[name] if name in models else find_model(name, "models")
+        print(card_of(file).read_text(encoding="utf-8").rstrip())
         return
-    models = shipped_models()
     width = max(map(len, models), default=0)
     for shipped, file in models.items():
         print(f"{shipped:<{width}}  {file.stat().st_size / 1e6:4.1f} MB  {summary(card_of(file))}")

@@ -29,7 +29,6 @@ def run(command: str, arguments: Sequence[str]) -> None:
     options = vars(_parser(command).parse_args(arguments))
     devices = options.pop("devices")
     check_folders(Path(options["input"]), Path(options["output"]), options["mask"])
-    find_model(options["model"])  # now, not after the seconds that torch takes to import
     sys.path.append(os.getcwd())  # networks of one's own, beside the images
     restore(**options, devices=int(devices) if devices.isdigit() else devices)
 
@@ -100,6 +99,7 @@ def restore(
     """
     source, destination = Path(input), Path(output)
     check_folders(source, destination, mask)
+    file = find_model(model) if isinstance(model, str | Path) else None
     unknown = set(options) - {field.name for field in fields(Output)}
     if unknown:
         raise TypeError(f"restore() has no argument {sorted(unknown)[0]!r}")
@@ -107,8 +107,7 @@ def restore(
     from img2img.tasks.recipe import load
     from img2img.tasks.restorer import Restorer
 
-    file = find_model(model) if isinstance(model, str | Path) else None
-    task = load(model, trust) if isinstance(model, str | Path) else model
+    task = model if file is None else load(file, trust)
     if not isinstance(task, Restorer):
         raise UserError(f"{model} restores no images: it is a {type(task).__name__}")
     check_mask(task, mask, "--mask")
