@@ -220,7 +220,8 @@ class Task(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the recipe under our own key: plain data, from which `img2img.load` rebuilds the task."""
-        optimizer = self.optimizers(use_pl_optimizer=False)
+        # Without a Trainer (a checkpoint made by hand) there is no optimizer.
+        optimizer = self.optimizers(use_pl_optimizer=False) if self._trainer is not None else None
         checkpoint[CHECKPOINT_KEY] = {
             "format": CHECKPOINT_FORMAT,
             "version": __version__,
