@@ -84,7 +84,7 @@ def test_a_neighbour_is_near_in_units_of_the_spread(codes):
     along, across = wide + torch.tensor([0.3, 0, 0]), wide + torch.tensor([0, 0.3, 0])
     found = neighbour(View(blank, blank, torch.stack([wide, along, across]), cloud))
     assert found is not None
-    assert found[0] == 0
+    assert found[0] < 1e-12  # whitened in float64, which some processors round by another order of sums
     assert found[2] > 2 * found[1]
     whitened = cloud.whiten(torch.stack([across]))[:, None] - cloud.codes
     assert found[2].item() == pytest.approx(float(whitened.norm(dim=-1).min()))
