@@ -6,6 +6,7 @@ import io
 import json
 import multiprocessing
 import os
+import signal
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -37,6 +38,7 @@ def _run(arguments: list[str], log: str) -> None:
 
     from img2img.cli import main
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and pass that on
     torch.set_num_threads(1)
     main(arguments)
 
