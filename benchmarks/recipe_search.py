@@ -36,7 +36,8 @@ SKEWED = [  # half of the draws lie below 20
     }
 ]
 BASE = [
-    *(f"{OPTIMIZER}=MuonAdamW", f"{OPTIMIZER}.lr=0.02", f"{OPTIMIZER}.weight_decay=0.1", "--model.loss=Charbonnier"),
+    *(f"{OPTIMIZER}=MuonAdamW", f"{OPTIMIZER}.lr=0.02", f"{OPTIMIZER}.adamw_lr=1.5e-3"),
+    *(f"{OPTIMIZER}.weight_decay=0.1", "--model.loss=Charbonnier"),
     *(f"{NETWORK}.channels=[48,96,192]", f"{NETWORK}.blocks=2", f"{DATA}.crop_size=96", f"{DATA}.batch_size=8"),
 ]
 RUNS: dict[str, list[str]] = {
