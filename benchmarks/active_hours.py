@@ -1,4 +1,4 @@
-"""A clock for long training: hours of work, over all interruptions, without the time of being frozen."""
+"""A clock for long training: counts hours of work across interruptions, without the time spent frozen."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ FROZEN = 120.0  # seconds without a batch, longer than a validation: the process
 
 
 class ActiveHours(Callback):
-    """Ends training after so many hours.
+    """Callback that ends training after some hours of work.
 
-    Lightning's own Timer goes on while a process is frozen (SIGSTOP).
+    Lightning's own Timer keeps counting while a process is frozen (SIGSTOP).
 
     Args:
-        hours: How many.
+        hours: How many hours.
     """
 
     state_key = "ActiveHours"
@@ -25,13 +25,13 @@ class ActiveHours(Callback):
         self.hours, self.seconds, self.since = hours, 0.0, time.monotonic()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begins to count."""
+        """Starts to count."""
         self.since = time.monotonic()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Counts the time since the last batch; ends training when it is enough."""
+        """Counts the time since the last batch; ends training after the last hour."""
         now = time.monotonic()
         passed, self.since = now - self.since, now
         self.seconds += passed if passed < FROZEN else 0.0
@@ -43,5 +43,5 @@ class ActiveHours(Callback):
         return {"seconds": self.seconds}
 
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
-        """Goes on counting."""
+        """Continues from the checkpoint's count."""
         self.seconds = state_dict["seconds"]

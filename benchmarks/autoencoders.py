@@ -1,4 +1,4 @@
-"""What the benchmarks of autoencoders share: a run of the program, and the data that it saw."""
+"""Helpers for the autoencoder benchmarks: a training run, its model and its data."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 import torch
 
 from img2img.data import WholeImages
-from img2img.data.folders import Split
+from img2img.data.splits import Split
 from img2img.tasks import Autoencoder
 
 
 def fit(config: str, folder: Path, steps: int, seed: int, runs: Path, flags: Sequence[str] = ()) -> Path:
-    """Trains a config with the program itself; returns the run's folder.
+    """Trains a config with `img2img fit`; returns the run's folder.
 
     A finished run of the same name is not trained again.
     """
@@ -52,7 +52,7 @@ def open_run(run: Path, checkpoint: str = "last.ckpt") -> Autoencoder:
 
 
 def data_of(folder: Path, size: Sequence[int], seed: int, **options: object) -> WholeImages:
-    """Returns the data of a run, ready: its splits depend on the folder and the seed alone."""
+    """Returns the data of a run, set up; its splits depend only on the folder and the seed."""
     data = WholeImages(size, root=str(folder), channels=1, seed=seed, **options)  # type: ignore[arg-type]
     for stage in ("fit", "test"):
         data.setup(stage)
@@ -65,7 +65,7 @@ def images_of(data: WholeImages, split: Split) -> np.ndarray:
 
 
 def paths_of(data: WholeImages, split: Split) -> list[Path]:
-    """Returns the files of these images."""
+    """Returns the paths of all images of a split."""
     return list(data.clean_images(split, sys.maxsize).paths)
 
 
@@ -75,5 +75,5 @@ def plus_minus(values: Sequence[float], digits: int = 4) -> str:
 
 
 def machine() -> str:
-    """Returns a line on what the figures were measured with."""
+    """Returns a line that describes the machine."""
     return f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"

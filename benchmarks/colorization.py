@@ -1,7 +1,7 @@
 """How well models colour gray photographs: chroma PSNR, CIEDE2000 and colourfulness on a folder of photographs.
 
-Gray is Rec. 601 luma. Colourfulness is Hasler & Süsstrunk's; ΔCF is its mean distance from the photograph's own, image
-by image. Outputs are rounded to 8 bits.
+Gray is Rec. 601 luma. Colourfulness is Hasler & Süsstrunk's; ΔCF is the mean absolute difference from the photograph's
+own. Outputs are rounded to 8 bits.
 
     python -m benchmarks.colorization kodak24 [--models colorize run.ckpt] [--images 24]
 """

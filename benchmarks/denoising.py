@@ -39,7 +39,7 @@ METRICS = (PSNR(), SSIM())
 
 
 def methods(name: str, sigma: float) -> dict[str, rivals.Method]:
-    """Returns a rival at the strengths among which its best is reported."""
+    """Returns a rival at several strengths, of which the best is reported."""
     if name == "nlm":
         return {f"non-local means, h {k}σ": rivals.non_local_means(k * sigma) for k in NLM}
     if name == "tv":
@@ -48,7 +48,7 @@ def methods(name: str, sigma: float) -> dict[str, rivals.Method]:
 
 
 def rows_of(options: argparse.Namespace, sigma: float) -> dict[str, Row]:
-    """Returns the mean figures of every method at one sigma, of each rival at its best strength."""
+    """Returns the mean figures of every method at one sigma; rivals at their best strength."""
     models = {name: measuring.model(name) for name in options.models}
     tried = {name: methods(name, sigma) for name in options.rivals}
     untreated = {"untreated": {"untreated": lambda batch: batch["input"]}}

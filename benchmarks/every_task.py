@@ -1,9 +1,9 @@
-"""What each task reaches after equal times of training, beside the untreated image and what OpenCV offers.
+"""What each task reaches after equal training time, compared with the untreated image and OpenCV.
 
 Trains `denoise`, `inpaint`, `colorize` and `denoise_without_clean` one after the other, each for the same time, and
-measures all on whole images with the corruptions of their configs' `evaluation`. Every method sees the same corruption,
-OpenCV's clamped and rounded to the 8 bits that it takes; all outputs are rounded to 8 bits. A finished run that is
-already there is measured, not trained again.
+measures all on whole images with the corruptions of their configs' `evaluation`. Every method gets the same corruption;
+OpenCV gets it clamped and rounded to 8 bits, which it requires. All outputs are rounded to 8 bits. A finished run is
+measured, not trained again.
 
     python -m benchmarks.every_task TRAIN_FOLDER TEST_FOLDER [--minutes 15] [--runs runs/every_task] [--only denoise …]
 """
@@ -29,10 +29,10 @@ Row = dict[str, dict[str, list[float]]]  # metric → method → a value for eac
 
 
 def train(task: str, folder: str, minutes: int, runs: Path) -> Path:
-    """Returns the run's last checkpoint, of averaged weights; trains it if there is none.
+    """Returns the run's last checkpoint, with averaged weights; trains it if there is none.
 
     Raises:
-        SystemExit: If the one that is there was trained for another time.
+        SystemExit: If the existing checkpoint was trained for another length of time.
     """
     from img2img.cli import main
 
@@ -52,10 +52,10 @@ def train(task: str, folder: str, minutes: int, runs: Path) -> Path:
 
 def evaluation_items(task: str, folder: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yields each test image with each corruption of the config, as the name of the corruption and a batch of one."""
-    from img2img.commands.arguments import find_config
-    from img2img.commands.from_config import task_and_data
-    from img2img.data.folders import whole_folder
     from img2img.data.pairs import EvaluationPairs, collate
+    from img2img.data.splits import whole_folder
+    from img2img.training.from_config import task_and_data
+    from img2img.training.preflight import find_config
 
     _, data = task_and_data(find_config(f"{task}.yaml"), [])
     pairs = EvaluationPairs(whole_folder(Path(folder)), data.cache, data.evaluation, 0)
@@ -65,7 +65,7 @@ def evaluation_items(task: str, folder: str) -> Iterator[tuple[str, dict[str, An
 
 
 def rivals(task: str, corruption: str) -> dict[str, Method]:
-    """Returns what else could be done about it, by name."""
+    """Returns OpenCV's methods for a task, by name."""
     if task == "inpaint":
         return {
             "Telea": opencv_inpainting(cv2.INPAINT_TELEA),
@@ -78,7 +78,7 @@ def rivals(task: str, corruption: str) -> dict[str, Method]:
 
 
 def measure(task: str, checkpoint: Path, folder: str) -> tuple[dict[str, Row], str]:
-    """Returns for each corruption the metrics of each method, and what was checked of the outputs."""
+    """Returns the metrics of each method for each corruption, and the result of a check of the outputs."""
     import img2img
     from img2img.tasks.colour import luma
     from img2img.tasks.metrics import Images, as_8_bit
@@ -126,7 +126,7 @@ def report(task: str, rows: dict[str, Row], check: str) -> None:
 
 
 def main() -> None:
-    """Trains, measures and prints."""
+    """Trains what is missing, and prints the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("train")
     parser.add_argument("test")

@@ -1,10 +1,10 @@
-"""Faces in a few numbers: autoencoders against PCA of the same size, and what a VAE imagines.
+"""Autoencoders of faces against PCA with as many latents, and new faces from a VAE.
 
     python -m benchmarks.faces smiles [--latents 10 32] [--seeds 0 1 2] [--sheets DIR]
 
-Trains `autoencode.yaml` and `vae.yaml` on the training images of a folder of faces for each seed, which also divides
-the folder; with another network, dense layers that begin where PCA ends (`linear: true`), and images mirrored or not.
-Measures the squared error per value on the held-out test images beside PCA's; of the VAE also what `test` says of its
+For each seed, which also divides the folder of faces, trains `autoencode.yaml` and `vae.yaml` on the training images,
+with another network, dense layers that start at the PCA solution (`linear: true`), and with randomly mirrored images.
+Measures the squared error per value on the held-out test images, and PCA's; for the VAE also what `test` prints for its
 best checkpoint. `--sheets` draws samples, traversals and interpolations of the first seed's VAEs.
 """
 
@@ -28,14 +28,14 @@ SIZE = (64, 64)
 
 
 def error_of(task: Autoencoder, images: np.ndarray) -> float:
-    """Returns the mean squared error per value of what is drawn anew."""
+    """Returns the mean squared error per value of the reconstructions."""
     with torch.inference_mode():
         parts = [task(batch) - batch for batch in torch.from_numpy(images).split(128)]
     return float(torch.cat(parts).square().mean())
 
 
 def pca_error(training: np.ndarray, images: np.ndarray, latents: int) -> float:
-    """Returns the same of PCA with as many numbers, fitted to the same training images, clamped to [0, 1] alike."""
+    """Returns the same for PCA with as many latents, fitted to the training images and clamped to [0, 1]."""
     pca = PCA(latents, svd_solver="randomized", iterated_power=7, random_state=0).fit(
         training.reshape(len(training), -1)
     )
@@ -44,7 +44,7 @@ def pca_error(training: np.ndarray, images: np.ndarray, latents: int) -> float:
 
 
 def bound_of(run: Path, data: WholeImages) -> dict[str, float]:
-    """Returns what `img2img test` measures of a variational autoencoder."""
+    """Returns the figures of `img2img test` for a variational autoencoder."""
     trainer = Trainer(
         accelerator="cpu",
         logger=False,
@@ -58,7 +58,7 @@ def bound_of(run: Path, data: WholeImages) -> dict[str, float]:
 
 
 def draw_sheets(run: Path, data: WholeImages, folder: Path) -> None:
-    """Draws with the commands what a model imagines, between and about held-out faces."""
+    """Draws samples, and interpolations and traversals of held-out faces."""
     model, faces = run / "best.ckpt", paths_of(data, "test")
     sample(folder / "samples.png", model, overwrite=True)
     for i, name in enumerate(("first", "second", "third")):
@@ -67,7 +67,7 @@ def draw_sheets(run: Path, data: WholeImages, folder: Path) -> None:
 
 
 def run(config: str, options: argparse.Namespace, latents: int, seed: int) -> Path:
-    """Trains, or finds, a run."""
+    """Trains a run, unless it is finished; returns its folder."""
     runs = options.runs / f"{latents}_{seed}"
     flags = [
         "--model.network=DenseAutoencoder",
@@ -108,7 +108,7 @@ def main() -> None:
                 task = open_run(run(config, options, latents, seed))
                 errors.setdefault(config, []).append(error_of(task, held_out))
             print(
-                f"{latents} numbers, seed {seed}: " + ", ".join(f"{n} {e[-1]:.6f}" for n, e in errors.items()),
+                f"{latents} latents, seed {seed}: " + ", ".join(f"{n} {e[-1]:.6f}" for n, e in errors.items()),
                 flush=True,
             )
             if "vae.yaml" in options.configs:
@@ -118,9 +118,9 @@ def main() -> None:
                 if options.sheets is not None and seed == options.seeds[0]:
                     draw_sheets(vae, data, options.sheets / str(latents))
         for name, values in bounds.items():
-            print(f"{latents} numbers, vae.yaml: {name} {plus_minus(values, 3)}")
+            print(f"{latents} latents, vae.yaml: {name} {plus_minus(values, 3)}")
         for name, values in errors.items():
-            print(f"{latents} numbers, {name}: {plus_minus(values, 6)} on {len(held_out)} held-out images")
+            print(f"{latents} latents, {name}: {plus_minus(values, 6)} on {len(held_out)} held-out images")
     print(f"{options.steps} steps each; {time.perf_counter() - begun:.0f} s; {machine()}")
 
 

@@ -1,7 +1,7 @@
-"""How well models fill holes, beside OpenCV: PSNR in the hole, and speed, on a folder of photographs.
+"""How well models and OpenCV fill holes: PSNR in the hole, and speed, on a folder of photographs.
 
-Holes are drawn with a fixed seed per image: 80 % of the pixels, thin and thick strokes, the corruptions of
-`inpaint.yaml`'s evaluation. Outputs are rounded to 8 bits.
+Holes are drawn with a fixed seed per image: 80 % of the pixels, thin and thick strokes, as in the
+evaluation of `inpaint.yaml`. Outputs are rounded to 8 bits.
 
     python -m benchmarks.inpainting kodak24 [--models inpaint run.ckpt lama.pt] [--images 24]
 """

@@ -4,10 +4,10 @@
 
 A folder of photographs in several formats, cut into tiles, goes through a small network of random weights, which
 changes every pixel. One undisturbed run shows what should come out, a second one how long it takes. Then runs are
-started and killed at moments drawn uniformly from that time; a killed run is started again with the same command, and
-may be killed again, until it gets to its end; the next begins in an empty folder. After each kill every file under a
-final name must decode to its end and be, byte for byte, what the undisturbed run made. What came to its end must be the
-same files, with nothing else beside them. One row a kill is printed; the exit code is 1 if anything was wrong.
+started and killed at moments drawn uniformly from that time. A killed run is started again with the same command, and
+may be killed again, until it finishes; the next run begins in an empty folder. After each kill, every file under a
+final name must decode to its end and equal the undisturbed run's file, byte for byte. A finished run must have made the
+same files, and nothing else. Prints one row per kill; the exit code is 1 if anything was wrong.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SUFFIXES = (".png", ".jpg", ".tif", ".webp", ".avif", ".bmp")
 
 
 def main() -> None:
-    """Prints the table."""
+    """Kills runs, and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def kill(root: Path, kills: int, moments: random.Random) -> list[str]:
-    """Kills and starts again; returns what was wrong."""
+    """Kills and restarts runs; returns what was wrong."""
     count, model, log = fill(root / "in"), save_model(root / "model.ckpt", 0.02), root / "log"
     out, whole = root / "out", root / "undisturbed"
 
@@ -55,7 +55,7 @@ def kill(root: Path, kills: int, moments: random.Random) -> list[str]:
         process.join()
         return process.exitcode
 
-    for _ in range(2):  # the first also waits for the imports, which the others find done
+    for _ in range(2):  # the first run also waits for the imports, which are cached afterwards
         shutil.rmtree(whole, ignore_errors=True)
         began = time.monotonic()
         if run(whole) != 0:
@@ -69,9 +69,7 @@ def kill(root: Path, kills: int, moments: random.Random) -> list[str]:
         found = flaws(out, undisturbed)
         if code == 0:
             ended += 1
-            found += (
-                [] if outputs(out) == undisturbed and not find_leftovers(out) else ["the end is not as undisturbed"]
-            )
+            found += [] if outputs(out) == undisturbed and not find_leftovers(out) else ["it ended differently"]
             shutil.rmtree(out)
         elif code == -9:
             done += 1
@@ -82,18 +80,18 @@ def kill(root: Path, kills: int, moments: random.Random) -> list[str]:
             found.append(f"exit code {code}: {log.read_text()[-500:]}")
             shutil.rmtree(out, ignore_errors=True)
         wrong += found
-    print(f"killed {done} times; {ended} runs came to their end, compared file for file with the undisturbed one")
+    print(f"killed {done} times; {ended} runs finished, and were compared file by file with the undisturbed one")
     return wrong
 
 
 def command(source: Path, output: Path, model: Path) -> list[str]:
-    """The arguments of a run, alike each time."""
+    """Returns the arguments of a run, the same each time."""
     quiet = ["--accelerator=cpu", "--precision=32-true", "--tile=128", "--memory=2GB"]
     return ["restore", str(source), str(output), f"--model={model}", *quiet]
 
 
 def fill(folder: Path) -> int:
-    """Makes the folder of photographs and returns how many."""
+    """Makes the folder of photographs and returns how many there are."""
     photos = sorted((STARTER / "val").glob("*.png"))
     count = 0
     for number, photo in enumerate(photos):

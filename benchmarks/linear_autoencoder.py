@@ -1,9 +1,9 @@
-"""A linear autoencoder against PCA: its axes, and its error.
+"""A linear autoencoder against PCA: the axes and the error of both.
 
     python -m benchmarks.linear_autoencoder orl_faces
 
-trains `pca.yaml`'s task on the training images of a folder by gradient descent and compares it with scikit-learn's PCA
-of the same images: |cos| between the first axes, and the mean squared error of both.
+Trains the task of `pca.yaml` on the training images of a folder by gradient descent, and compares it with
+scikit-learn's PCA of the same images: |cos| between the first axes, and the mean squared error of both.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from sklearn.decomposition import PCA
 
 from benchmarks.autoencoders import data_of, fit, images_of, machine, open_run
-from img2img.tasks.principal import fit_principal, principal_of
+from img2img.tasks.pca import fit_principal, principal_of
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="images, such as orl_faces")
     parser.add_argument("--size", type=int, nargs=2, default=(112, 92), help="height and width (default: 112 92)")
-    parser.add_argument("--latents", type=int, default=16, help="numbers for each image (default: 16)")
+    parser.add_argument("--latents", type=int, default=16, help="latents for each image (default: 16)")
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -47,7 +47,7 @@ def main() -> None:
     best = reference.inverse_transform(reference.transform(values))
     error, least = float(((drawn - values) ** 2).mean()), float(((best - values) ** 2).mean())
     print(
-        f"{len(images)} images of {options.size[0]}×{options.size[1]}, {options.latents} numbers, {options.steps} steps"
+        f"{len(images)} images of {options.size[0]}×{options.size[1]}, {options.latents} latents, {options.steps} steps"
     )
     print(f"seed {options.seed}, {time.perf_counter() - begun:.0f} s, {machine()}")
     print("axis  variance   |cos| trained   |cos| incremental SVD")

@@ -1,10 +1,10 @@
-"""Exception recognition on magnetic tiles: every score against every kind of defect, PCA's beside it.
+"""Anomaly detection on magnetic tiles: every score, and PCA's, for every kind of defect.
 
     python -m benchmarks.magnetic_tiles magnetic_tile [--seeds 0 1 2] [--by-tile] [--maps DIR]
 
-For each seed 480 good tiles are trained on, 40 are held out for the threshold, and the other 80 are scored with all
-defective ones. The set shows most tiles three or four times, each time under another light, one after the other by
-their numbers: a random division has the same tile on both sides. `--by-tile` keeps all photographs of a tile together.
+For each seed, 480 good tiles are for training, 40 are held out for the threshold, and the other 80 are scored with all
+defective ones. The set shows most tiles three or four times, each time in different light and with consecutive numbers:
+a random split has the same tile on both sides. `--by-tile` keeps all photographs of a tile together.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from img2img.commands.score import score
 
 DEFECTS = ("blowhole", "break", "uneven")
 TRAINED, HELD_OUT = 480, 40
-NEXT_TILE = 80  # photographs of a tile have numbers at most so far apart
+NEXT_TILE = 80  # largest gap between the numbers of a tile's photographs
 
 
 def divided(folder: Path, seed: int, by_tile: bool) -> list[Path]:
-    """Returns the good tiles, those to train on first, in an order that the seed draws."""
+    """Returns the good tiles in an order drawn by the seed, those to train on first."""
     paths = sorted((folder / "good").iterdir(), key=lambda path: int(re.sub(r"\D*\d+_num_", "", path.stem)))
     numbers = np.array([int(path.stem.rpartition("_")[2]) for path in paths])
     new_tile = np.diff(numbers, prepend=numbers[0]) > NEXT_TILE
@@ -36,7 +36,7 @@ def divided(folder: Path, seed: int, by_tile: bool) -> list[Path]:
 
 
 def lay_out(folder: Path, seed: int, by_tile: bool, work: Path) -> None:
-    """Makes work/good/{train,val} and work/test/… of links."""
+    """Fills work/good/{train,val} and work/test/… with links."""
     tiles = divided(folder, seed, by_tile)
     parts = {"good/train": tiles[:TRAINED], "good/val": tiles[TRAINED : TRAINED + HELD_OUT]}
     parts["test/good"] = tiles[TRAINED + HELD_OUT :]
@@ -50,7 +50,7 @@ def lay_out(folder: Path, seed: int, by_tile: bool, work: Path) -> None:
 
 
 def run(options: argparse.Namespace, seed: int) -> dict[str, dict[str, float]]:
-    """Returns the AUROC of each score for each kind of defect, and of the maps, with one seed."""
+    """Returns the AUROC of each score, and of the maps, for each kind of defect, with one seed."""
     with TemporaryDirectory() as work:
         lay_out(options.folder, seed, options.by_tile, Path(work))
         runs = options.runs / f"{'by_tile' if options.by_tile else 'random'}_{seed}"

@@ -1,4 +1,4 @@
-"""What the benchmarks of restoring share: images with a corruption, methods timed and measured on them, a table."""
+"""Helpers for the restoration benchmarks: corrupted images, and methods timed and measured on them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from benchmarks.rivals import Method
-from img2img.data.folders import whole_folder
 from img2img.data.pairs import Transform, collate, compose, corrupt
+from img2img.data.splits import whole_folder
 from img2img.data.stream import draws_of_image
 from img2img.imaging.files import read_finite, to_channels, to_float
 
@@ -49,7 +49,7 @@ def images(folder: Path, crop: str = "whole", most: int | None = None) -> Iterat
 
 
 def batch_of(name: str, clean: np.ndarray, corruption: Sequence[Transform], gray: bool = False) -> dict[str, Any]:
-    """Returns an image with its corrupted copy as a batch of one; the draws depend on the seed and its name alone."""
+    """Returns an image with its corrupted copy as a batch of one; the draws depend only on the seed and the name."""
     target = _luma(clean) if gray else clean
     seen, mask = corrupt(compose(corruption), target, draws_of_image(SEED, name))
     pair = {"input": seen, "target": target, "mask": mask}
@@ -91,7 +91,7 @@ def mean(rows: Sequence[Row]) -> Row:
 
 
 def machine() -> str:
-    """Returns what the timings were made on."""
+    """Returns a line that describes the machine."""
     return f"seed {SEED}, {torch.get_num_threads()} threads of {platform.machine()}, torch {torch.__version__}"
 
 

@@ -1,8 +1,9 @@
 """Muon against AdamW in every shipped config, after equal wall time on the starter set.
 
-Each config is trained twice, in a process of its own, with AdamW at the config rate and with MuonAdamW at its
-defaults; the rates decay with the time. Shown is what the config's captions show, of the validation images.
-Autoencoders need more images than the starter set has: they are left out without a folder of faces.
+Each config is trained twice at the same time, in separate processes with half of the cores each, so that both are
+disturbed alike: with AdamW at the config's learning rate, and with MuonAdamW at its defaults. Learning rates decay over
+the training time. The table shows the metric of the config's captions on the validation images. Autoencoders need more
+images than the starter set has: they are left out without a folder of faces.
 
     python benchmarks/optimizers.py [--minutes 2] [--runs runs/optimizers] [--only inpaint vae …] [--faces smiles]
 """
@@ -10,6 +11,7 @@ Autoencoders need more images than the starter set has: they are left out withou
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import shutil
 import subprocess
@@ -19,7 +21,7 @@ from pathlib import Path
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-METRICS = {  # config: what its captions show, and whether more of it is better
+METRICS = {  # config: the metric of its captions, and whether higher is better
     "denoise": ("psnr", True),
     "denoise_gray": ("psnr", True),
     "denoise_camera": ("psnr", True),
@@ -42,7 +44,7 @@ OPTIMIZERS = {
 
 
 def finished(run: Path, metric: str) -> bool:
-    """Returns whether a run has come to its final validation."""
+    """Returns whether a run has reached its final validation."""
     if not run.exists():
         return False
     events = EventAccumulator(str(run))
@@ -50,30 +52,38 @@ def finished(run: Path, metric: str) -> bool:
     return f"val/{metric}" in events.Tags()["scalars"]
 
 
-def reached(config: str, optimizer: str, options: argparse.Namespace) -> tuple[float, int]:
-    """Returns the final validation of a run, and its steps; trains it if it is not there."""
-    runs = options.runs / optimizer
-    run = runs / config / "0"
-    if not finished(run, METRICS[config][0]):
-        shutil.rmtree(runs / config, ignore_errors=True)  # a run that was killed would be compared at another time
-        length = [
-            "--trainer.max_steps=-1",
-            "--trainer.max_epochs=-1",
-            f"--trainer.max_time=00:00:{options.minutes:02}:00",
-        ]
-        quiet = [
-            "--trainer.enable_progress_bar=false",
-            "--trainer.val_check_interval=1000000",
-            "--trainer.log_every_n_steps=50",
-        ]
-        epoch = ["--data.samples_per_epoch=100000", *OPTIMIZERS[optimizer]]
-        place = [
-            f"--trainer.default_root_dir={runs}",
-            *([f"--data.root={options.faces}"] if config in OF_FACES else []),
-        ]
+def train(config: str, options: argparse.Namespace) -> None:
+    """Trains a config with each optimizer at the same time, unless both runs are there.
+
+    Raises:
+        subprocess.CalledProcessError: If a run fails.
+    """
+    if all(finished(options.runs / optimizer / config / "0", METRICS[config][0]) for optimizer in OPTIMIZERS):
+        return
+    minutes = f"--trainer.max_time=00:00:{options.minutes:02}:00"
+    common = ["--trainer.max_steps=-1", "--trainer.max_epochs=-1", minutes, "--trainer.enable_progress_bar=false"]
+    common += ["--trainer.val_check_interval=1000000", "--trainer.log_every_n_steps=50"]
+    common += ["--data.samples_per_epoch=100000", *([f"--data.root={options.faces}"] if config in OF_FACES else [])]
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+    half = max(1, len(cores) // 2)
+    processes = []
+    for number, (optimizer, flags) in enumerate(OPTIMIZERS.items()):
+        runs = options.runs / optimizer
+        shutil.rmtree(runs / config, ignore_errors=True)  # a killed run would have trained for another time
         command = [sys.executable, "-m", "img2img", "fit", "--config", f"{config}.yaml"]
-        subprocess.run([*command, *length, *quiet, *epoch, *place, *options.flags], check=True)
-    events = EventAccumulator(str(run))
+        command += [*common, *flags, f"--trainer.default_root_dir={runs}", *options.flags]
+        own = cores[number * half : (number + 1) * half] or cores
+        pin = ["taskset", "-c", ",".join(map(str, own))] if shutil.which("taskset") else []
+        environment = os.environ | {"OMP_NUM_THREADS": str(half)}
+        processes.append(subprocess.Popen([*pin, *command], env=environment))
+    for process in processes:
+        if process.wait():
+            raise subprocess.CalledProcessError(process.returncode, process.args)
+
+
+def reached(config: str, optimizer: str, options: argparse.Namespace) -> tuple[float, int]:
+    """Returns the final validation of a run, and its steps."""
+    events = EventAccumulator(str(options.runs / optimizer / config / "0"))
     events.Reload()
     last = events.Scalars(f"val/{METRICS[config][0]}")[-1]
     return last.value, last.step
@@ -92,12 +102,15 @@ def main() -> None:
     for config in options.only:
         if config in OF_FACES and options.faces is None:
             continue
+        train(config, options)
         name, more = METRICS[config]
         (adamw, adamw_steps), (muon, muon_steps) = (reached(config, optimizer, options) for optimizer in OPTIMIZERS)
         better = "Muon" if (muon > adamw) == more else "AdamW"
         print(f"| {config} | {name} | {adamw:.4g} | {muon:.4g} | {adamw_steps}, {muon_steps} | {better} |", flush=True)
     print(
-        f"\nseed 0, {options.minutes} minutes each, {torch.get_num_threads()} threads of {platform.machine()}, ", end=""
+        f"\nseed 0, {options.minutes} minutes each, {max(1, torch.get_num_threads() // 2)} thread(s) each "
+        f"of {platform.machine()}, ",
+        end="",
     )
     print(f"torch {torch.__version__}; the starter set's validation images")
 

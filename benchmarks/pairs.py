@@ -1,8 +1,8 @@
-"""How many training pairs a second the data pipeline makes, beside the pipeline that people write by hand.
+"""How many training pairs per second the data pipeline makes, compared with a hand-written pipeline.
 
-By hand: a dataset that decodes the image (OpenCV) for each crop, then runs the very same albumentations transforms,
-and PyTorch's own collation. Both run in the main process, in turns, on the same folder; for the data of two folders
-(`pairs.yaml`) the folder stands for both. The decoded-image cache is filled before, and how long that takes is printed.
+By hand: a dataset that decodes the image (OpenCV) for each crop, then runs the same albumentations transforms, and
+PyTorch's own collation. Both run in the main process, in turns, on the same folder, which stands for both folders of
+`pairs.yaml`. The cache of decoded images is filled first; the time that this takes is printed.
 
     python benchmarks/pairs.py FOLDER [FOLDER …] [--seconds 3] [--repeats 3] [--only denoise …]
 """
@@ -25,14 +25,14 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from img2img.commands.from_config import task_and_data
 from img2img.data import FolderPairs
 from img2img.data.pairs import collate
 from img2img.shipped import shipped_configs
+from img2img.training.from_config import task_and_data
 
 
 class ByHand(Dataset[dict[str, torch.Tensor]]):
-    """What a project of one's own begins with."""
+    """The dataset that people write by hand."""
 
     def __init__(self, paths: list[Path], data: Any) -> None:
         self.paths, self.gray, self.two_files = paths, data.channels == 1, isinstance(data, FolderPairs)
@@ -67,7 +67,7 @@ def endless(batches: Callable[[], Any]) -> Iterator[Any]:
 
 
 def speed(batches: Iterator[Any], seconds: float) -> float:
-    """Returns pairs a second over some seconds, after two batches to warm up."""
+    """Returns pairs per second, measured over some seconds after two batches to warm up."""
     next(batches), next(batches)
     count, start = 0, time.perf_counter()
     while (elapsed := time.perf_counter() - start) < seconds:

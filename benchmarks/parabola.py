@@ -1,9 +1,9 @@
-"""Two numbers that lie on a curve: what a nonlinear autoencoder keeps in one number, and PCA does not.
+"""Points on a curve: a nonlinear autoencoder keeps in one latent what PCA cannot.
 
     python -m benchmarks.parabola
 
 "Images" of two values (x, x² + ε), x uniform in [-1, 1], ε ~ N(0, 1e-4); one latent. The error is summed over both
-values, in their own units, on points that were not trained on. PCA leaves 4/45 = 0.0889, the variance of x².
+values, in their own units, on held-out points. PCA leaves 4/45 = 0.0889, the variance of x².
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from benchmarks.autoencoders import machine, plus_minus
-from img2img.commands.trainer import quieten
 from img2img.networks import DenseAutoencoder
 from img2img.tasks import Autoencoder
+from img2img.trainer import quieten
 
 
 class Points(torch.utils.data.Dataset[dict[str, Tensor]]):
@@ -38,7 +38,7 @@ class Points(torch.utils.data.Dataset[dict[str, Tensor]]):
 
 
 def points(count: int, seed: int) -> Tensor:
-    """Returns count×1×1×2."""
+    """Returns random points on the curve, count×1×1×2."""
     draws = np.random.default_rng(seed)
     x = draws.uniform(-1, 1, count)
     return torch.from_numpy(np.stack([x, x**2 + draws.normal(0, 1e-2, count)], 1)).float().view(-1, 1, 1, 2)

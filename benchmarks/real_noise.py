@@ -1,4 +1,4 @@
-"""How well models and classical methods clean real noisy photographs of which a clean reference exists.
+"""How well models and classical methods denoise real photographs that have a clean reference.
 
 The noise level is not known: rivals run at several strengths, the same for all images, and the best is reported, which
 flatters them. PSNR over all channels against the reference, outputs rounded to 8 bits.

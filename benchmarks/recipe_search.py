@@ -1,12 +1,12 @@
 """Which recipe denoises best after equal wall time: one table, one thing changed at a time.
 
-Every run is `img2img fit --config denoise.yaml` in a process of its own, with the flags below, on the folders given;
-it ends after so many minutes with the rate decayed, and is measured on whole images of the validation folder. A run
-that is there already is not trained again. The first row is what the others differ from.
+Every run is `img2img fit --config denoise.yaml` in a separate process, with the flags below, on the given folders. It
+ends after the given minutes with the learning rate decayed, and is measured on whole images of the validation folder.
+Finished runs are not trained again. The other rows differ from the first one.
 
     python benchmarks/recipe_search.py VALIDATION TRAIN_FOLDER [TRAIN_FOLDER …] [--minutes 6] [--only Muon …]
 
-The networks stay below 3 million parameters, 6 MB in 16 bits, which is what the shelf allows. SOAP needs `pip install
+The networks stay below 3 million parameters, 6 MB in 16 bits, the limit for shipped models. SOAP needs `pip install
 pytorch-optimizer`.
 """
 
@@ -43,11 +43,6 @@ BASE = [
 RUNS: dict[str, list[str]] = {
     "Muon": [],
     "AdamW": [f"{OPTIMIZER}=torch.optim.AdamW", f"{OPTIMIZER}.lr=1.5e-3", f"{OPTIMIZER}.weight_decay=0"],
-    "AdamW, weight decay 1": [
-        f"{OPTIMIZER}=torch.optim.AdamW",
-        f"{OPTIMIZER}.lr=1.5e-3",
-        f"{OPTIMIZER}.weight_decay=1",
-    ],
     "no weight decay": [f"{OPTIMIZER}.weight_decay=0"],
     "weight decay 0.3": [f"{OPTIMIZER}.weight_decay=0.3"],
     "channels 64 112 192": [f"{NETWORK}.channels=[64,112,192]"],
@@ -58,15 +53,16 @@ RUNS: dict[str, list[str]] = {
     "loss MSE": ["--model.loss=MSELoss"],
     "SOAP": [f"{OPTIMIZER}=pytorch_optimizer.SOAP", f"{OPTIMIZER}.lr=3e-3", f"{OPTIMIZER}.weight_decay=0"],
     "leaky ReLU 0.1": [f"{NETWORK}.slope=0.1"],
+    "channels 64 112 192, rate 0.01": [f"{NETWORK}.channels=[64,112,192]", f"{OPTIMIZER}.lr=0.01"],
     "sigma skewed to low": [f"{DATA}.corruption={json.dumps(SKEWED)}"],
 }
 
 
 def train(name: str, options: argparse.Namespace) -> Path:
-    """Returns the folder of a run; trains it if it is not there."""
+    """Returns the folder of a run; trains it if it is not finished."""
     runs = options.runs / name.replace(" ", "_").replace(",", "")
     if not finished(runs / "denoise" / "0"):
-        shutil.rmtree(runs, ignore_errors=True)  # a run that was killed would be compared at another time
+        shutil.rmtree(runs, ignore_errors=True)  # a killed run would have trained for another time
         folders = [str(Path(folder).resolve()) for folder in options.train]
         data = [f"--data.root={json.dumps(folders)}", "--data.share=0", f"--data.val_dir={options.validation}"]
         whole = ["--data.val_crop_size=null", "--data.val_images=null", "--trainer.val_check_interval=1000000"]
@@ -82,7 +78,7 @@ def train(name: str, options: argparse.Namespace) -> Path:
 
 
 def finished(run: Path) -> bool:
-    """Returns whether a run has come to its final validation."""
+    """Returns whether a run has reached its final validation."""
     if not run.exists():
         return False
     events = EventAccumulator(str(run))

@@ -2,8 +2,8 @@
 
     python benchmarks/restore_memory.py CHECKPOINT [--sizes 12000x9000 24000x18000] [--photo PHOTO] [--memory 2GB]
 
-Makes a 16-bit TIFF of each size from a photograph, enlarged, with noise; restores each in a process of its own, and
-prints that process's peak of resident memory (what `/usr/bin/time -v` shows) and its time.
+Makes a 16-bit TIFF of each size from an enlarged photograph with noise, restores each in a separate process, and prints
+that process's peak resident memory (what `/usr/bin/time -v` shows) and its time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from img2img.shipped import shipped_folder
 
 
 def make(path: Path, photo: Path, width: int, height: int) -> None:
-    """Writes a 16-bit TIFF that no encoder finds easy."""
+    """Writes a 16-bit TIFF that is hard to compress."""
     source = pyvips.Image.new_from_file(str(photo))
     enlarged = source.resize(width / source.width, vscale=height / source.height).cast("ushort") * 257
     noisy = enlarged + pyvips.Image.gaussnoise(width, height, sigma=2000, mean=0)
@@ -33,10 +33,10 @@ def make(path: Path, photo: Path, width: int, height: int) -> None:
 
 
 def run(arguments: list[str]) -> tuple[float, float]:
-    """Runs the program in a process of its own; returns its peak in GB and its seconds.
+    """Runs the program in a separate process; returns its peak memory in GB and its seconds.
 
     Raises:
-        SystemExit: If it fails.
+        SystemExit: If the program fails.
     """
     began = time.monotonic()
     process = os.posix_spawn(sys.executable, [sys.executable, "-m", "img2img", *arguments], dict(os.environ))
@@ -47,7 +47,7 @@ def run(arguments: list[str]) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Makes, restores and prints."""
+    """Makes the images, restores them and prints the table."""
     starter = shipped_folder("starter")
     assert starter is not None
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])

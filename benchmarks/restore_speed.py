@@ -1,4 +1,4 @@
-"""How fast `img2img restore` is, beside the bare network and beside the loop that people write by hand.
+"""How fast `img2img restore` is, compared with the bare network and with a hand-written loop.
 
     python benchmarks/restore_speed.py FOLDER CHECKPOINT [--images 12] [--repeats 3]
 
@@ -8,7 +8,7 @@ In each repeat, one after the other, so that a noisy machine is noisy for all:
 - restore: `img2img restore` as a user runs it, files in and files out; its start-up is not counted
 - by hand: read with OpenCV, overlapping tiles of 512 pixels, write with OpenCV
 
-Prints megapixels a second of each, and the ratios of each repeat.
+Prints megapixels per second of each, and the ratios of each repeat.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ import numpy as np
 import torch
 
 import img2img
-from img2img.tasks.restorer import Restorer
+from img2img.tasks import Restoration
 
 TILE, OVERLAP = 512, 32
 
 
-def bare(task: Restorer, sizes: Sequence[tuple[int, int]]) -> float:
-    """Returns the network's megapixels a second on images of these heights and widths."""
+def bare(task: Restoration, sizes: Sequence[tuple[int, int]]) -> float:
+    """Returns the network's megapixels per second on images of these heights and widths."""
     began = time.perf_counter()
     for height, width in sizes:
         with torch.inference_mode():
@@ -43,7 +43,7 @@ def bare(task: Restorer, sizes: Sequence[tuple[int, int]]) -> float:
 
 
 def restore(folder: Path, checkpoint: Path) -> float:
-    """Returns what the report of a run says."""
+    """Returns the megapixels per second that the report of a run says."""
     with tempfile.TemporaryDirectory() as output:
         img2img.restore(folder, output, model=checkpoint, accelerator="cpu", precision="32-true")
         report = json.loads((Path(output) / "restore_report.json").read_text())
@@ -51,8 +51,8 @@ def restore(folder: Path, checkpoint: Path) -> float:
     return float(report["megapixels_per_second"])
 
 
-def by_hand(task: Restorer, files: Sequence[Path]) -> float:
-    """Returns the megapixels a second of the loop that people write."""
+def by_hand(task: Restoration, files: Sequence[Path]) -> float:
+    """Returns the megapixels per second of the hand-written loop."""
     pixels, began = 0, time.perf_counter()
     with tempfile.TemporaryDirectory() as output:
         for path in files:
@@ -75,7 +75,7 @@ def by_hand(task: Restorer, files: Sequence[Path]) -> float:
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measures and prints the figures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("checkpoint", type=Path)
@@ -85,7 +85,7 @@ def main() -> None:
     files = sorted(path for path in options.folder.iterdir() if path.suffix.lower() in (".jpg", ".png"))
     files = files[: options.images]
     task = img2img.load(options.checkpoint)
-    assert isinstance(task, Restorer)
+    assert isinstance(task, Restoration)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for path in files:
@@ -100,7 +100,7 @@ def main() -> None:
                 values.append(speeds[way] / speeds["bare"])
             print("  ".join(f"{way} {speed:.3f} MP/s" for way, speed in speeds.items()), flush=True)
     megapixels = sum(h * w for h, w in sizes) / 1e6
-    print(f"{len(files)} images, {megapixels:.0f} MP; share of the bare network, each repeat and the median:")
+    print(f"{len(files)} images, {megapixels:.0f} MP; fraction of the bare network, each repeat and the median:")
     for way, values in ratios.items():
         print(f"  {way:8} {', '.join(f'{v:.3f}' for v in values)}; {statistics.median(values):.3f}")
     print(f"float32, {torch.get_num_threads()} threads of {platform.machine()}, torch {torch.__version__}")

@@ -1,7 +1,7 @@
-"""What else could be done about an image: classical methods of OpenCV, scikit-image and the package `bm3d`.
+"""Classical methods to compare with: from OpenCV, scikit-image and the package `bm3d`.
 
-Each takes a batch of one, as validation gives it (`input`, `mask`), and returns 1×C×H×W in [0, 1]. What works on files
-gets the input clamped and rounded to 8 bits; BM3D and scikit-image get it as it is, unclipped.
+Each takes a batch of one, as validation gives it (`input`, `mask`), and returns 1×C×H×W in [0, 1]. Methods that
+work on bytes get the input clamped and rounded to 8 bits; BM3D and scikit-image get it as it is, unclipped.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Method = Callable[[dict[str, Any]], Tensor]
 
 
 def as_bytes(image: Tensor) -> np.ndarray:
-    """Returns 1×C×H×W as OpenCV wants it: H×W×C uint8, BGR."""
+    """Returns 1×C×H×W as OpenCV needs it: H×W×C uint8, BGR."""
     rgb = (image[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
     return np.ascontiguousarray(rgb[..., ::-1])
 
@@ -31,7 +31,7 @@ def as_tensor(image: np.ndarray) -> Tensor:
 
 
 def non_local_means(strength: float) -> Method:
-    """Returns OpenCV's non-local means (Buades et al. 2005) with h in 8-bit units, the rest as in its docs."""
+    """Returns OpenCV's non-local means (Buades et al. 2005) with h in 8-bit units, other arguments as in its docs."""
 
     def denoise(batch: dict[str, Any]) -> Tensor:
         seen = as_bytes(batch["input"])
@@ -59,7 +59,7 @@ def wavelets(sigma: float) -> Method:
     from skimage.restoration import denoise_wavelet
 
     def denoise(batch: dict[str, Any]) -> Tensor:
-        seen = np.clip(_floats(batch), 0, 1)  # its conversion of colours wants that
+        seen = np.clip(_floats(batch), 0, 1)  # its colour conversion requires that
         colour = {"convert2ycbcr": True, "channel_axis": -1} if seen.shape[2] == 3 else {"channel_axis": -1}
         return as_tensor(denoise_wavelet(seen, sigma=sigma / 255, rescale_sigma=True, **colour))
 

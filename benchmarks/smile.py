@@ -1,13 +1,13 @@
-"""A smile put into faces: how often a classifier trained on other images sees it, and how much of the face stays.
+"""Adds a smile to faces: how often a classifier trained on other images sees it, and how much the face changes.
 
     python -m benchmarks.smile smiles [--strengths 0 1 2 3] [--sheet smiles.png]
 
 For each seed, which also divides the folder, `autoencode.yaml` is trained as in `benchmarks.faces`, without labels.
-Every other training face gives the direction of `img2img edit`; those between train the judge, a small convolutional
+Every second training face is for the direction of `img2img edit`; the others train the judge, a small convolutional
 network. Held-out neutral faces are edited by the command, files in and files out, and judged again; strength 0 shows
-what writing them anew does. The error towards the input is the root of the mean squared difference of a face, the mean
-over all of them, beside the same between any two people's faces. The set does not say who is who: a person may be on
-both sides.
+what reading and writing alone does. The error towards the input is the root mean squared difference of a face, averaged
+over all faces; the same between any two people's faces is printed for comparison. The set does not say who is who: a
+person may be on both sides of the split.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from benchmarks.autoencoders import data_of, machine, paths_of, plus_minus
 from benchmarks.faces import SIZE
 from benchmarks.faces import run as trained
 from img2img import edit
-from img2img.callbacks.sheets import draw_sheet
+from img2img.imaging.drawing import draw_sheet
 from img2img.imaging.files import Image, write_image
 
 WITHOUT, WITH = "neutral", "smile"
@@ -44,7 +44,7 @@ def read(paths: list[Path]) -> Faces:
 
 
 def link(paths: list[Path], folder: Path) -> Path:
-    """Returns a new folder of links to images, all of different names."""
+    """Makes a folder of links to images, whose names must all differ."""
     folder.mkdir()
     for path in paths:
         (folder / path.name).symlink_to(path.resolve())
@@ -75,24 +75,24 @@ def judge_of(faces: dict[str, list[Path]]) -> nn.Module:
 
 @torch.inference_mode()
 def judged_smiling(judge: nn.Module, faces: Faces) -> float:
-    """Returns the share of faces that the judge takes for ones with the attribute."""
+    """Returns the fraction of faces in which the judge sees the attribute."""
     return float((judge(torch.from_numpy(faces[:, None] / 255).float()) > 0).float().mean())
 
 
 def between_people(faces: Faces) -> float:
-    """Returns the root of the mean squared difference of two faces, the mean over all pairs."""
+    """Returns the root mean squared difference of two faces, averaged over all pairs."""
     flat = faces.reshape(len(faces), -1).astype(np.float64) / 255
     first, second = np.triu_indices(len(flat), 1)
     return float(np.mean([np.sqrt(((flat[i] - flat[j]) ** 2).mean()) for i, j in zip(first, second, strict=True)]))
 
 
 def by_label(paths: list[Path]) -> dict[str, list[Path]]:
-    """Returns the paths of each of both folders."""
+    """Returns the paths by the name of their folder."""
     return {name: [path for path in paths if path.parent.name == name] for name in (WITHOUT, WITH)}
 
 
 def measure(options: argparse.Namespace, seed: int) -> dict[str, Any]:
-    """Returns the judge's accuracy, and of each strength the share judged smiling and the error, with one seed."""
+    """Returns the judge's accuracy, and per strength the fraction judged smiling and the error, with one seed."""
     data = data_of(options.folder, SIZE, seed)
     training, held_out = by_label(paths_of(data, "train")), by_label(paths_of(data, "test"))
     model = trained("autoencode.yaml", options, options.latents, seed) / "best.ckpt"
@@ -116,7 +116,7 @@ def measure(options: argparse.Namespace, seed: int) -> dict[str, Any]:
 
 
 def draw(rows: list[Faces], strengths: list[float]) -> NDArray[np.uint8]:
-    """Returns the first faces, below each the same at every strength."""
+    """Draws the first faces in a row, and below them the same faces at every strength."""
     names = ["as it is", *(f"strength {strength:g}" for strength in strengths)]
     captions = [name if i == 0 else "" for name in names for i in range(SHOWN)]
     images = np.concatenate([row[:SHOWN] for row in rows])[:, None]

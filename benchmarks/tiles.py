@@ -1,9 +1,9 @@
-"""Whether tiles change anything: images restored whole and in tiles, by each of our networks with random weights.
+"""Whether tiles change anything: images restored whole and in tiles by each network, with random weights.
 
     python benchmarks/tiles.py [--cases 50] [--seed 0]
 
-Draws for each network random sizes, tile sides and channels of width, restores a random image in float32 whole and in
-tiles, and prints the largest difference, and how the 8-bit outputs differ. Weights are drawn anew for every layer: new
+For each network, draws random image sizes, tile sides and channel widths, restores a random image in float32 whole and
+in tiles, and prints the largest difference, and how the 8-bit outputs differ. All weights are random, because new
 networks return their input, which would hide seams.
 """
 
@@ -18,51 +18,50 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from img2img.imaging.tiling import Cut, tiling_by_side
-from img2img.networks import BottleneckAutoencoder, InpaintingUNet, Padded, RestorationUNet, reach_of
+from img2img.networks import BottleneckAutoencoder, InpaintingUNet, Padded, RestorationUNet, receptive_field_of
 from img2img.tasks import Colorization, Inpainting, Restoration
-from img2img.tasks.restorer import Restorer
-from img2img.tasks.tiled import restore_in_tiles
+from img2img.tiling.geometry import Cut, tiling_by_side
+from img2img.tiling.stitch import restore_in_tiles
 
 Draw = np.random.Generator
 
 
-def denoiser(draw: Draw) -> Restorer:
+def denoiser(draw: Draw) -> Restoration:
     """Returns the default task with one to three levels."""
     channels = [int(draw.integers(4, 17)) for _ in range(draw.integers(1, 4))]
     return Restoration(RestorationUNet(channels=channels, blocks=int(draw.integers(1, 3))))
 
 
-def colouring(draw: Draw) -> Restorer:
-    """Returns a colouring with the network of the config, narrower."""
+def colouring(draw: Draw) -> Restoration:
+    """Returns a colorization task with the config's network, narrower."""
     channels = [int(draw.integers(4, 13)) for _ in range(draw.integers(1, 4))]
     return Colorization(RestorationUNet(1, 2, channels, 1, shuffle=4, bias=True, residual=False))
 
 
-def filling(draw: Draw) -> Restorer:
-    """Returns a filling of holes."""
+def filling(draw: Draw) -> Restoration:
+    """Returns an inpainting task."""
     channels = [int(draw.integers(4, 13)) for _ in range(draw.integers(1, 3))]
     return Inpainting(InpaintingUNet(channels=channels, blocks=1, levels=int(draw.integers(1, 6))))
 
 
-def bottleneck(draw: Draw) -> Restorer:
-    """Returns an autoencoder without skips."""
+def bottleneck(draw: Draw) -> Restoration:
+    """Returns an autoencoder without skip connections."""
     channels = [int(draw.integers(4, 17)) for _ in range(draw.integers(1, 4))]
     return Restoration(BottleneckAutoencoder(channels=channels, code_channels=4))
 
 
-def padded(draw: Draw) -> Restorer:
-    """Returns a network that knows multiples of 4 only, and says nothing of how far it sees."""
+def padded(draw: Draw) -> Restoration:
+    """Returns a network that needs multiples of 4 and declares no receptive field."""
     width = int(draw.integers(4, 13))
     layers = [nn.Conv2d(3, width, 4, 4), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1), nn.ReLU()]
     return Restoration(Padded(nn.Sequential(*layers, nn.ConvTranspose2d(width, 3, 4, 4)), 4))
 
 
-KINDS: tuple[Callable[[Draw], Restorer], ...] = (denoiser, colouring, filling, bottleneck, padded)
+KINDS: tuple[Callable[[Draw], Restoration], ...] = (denoiser, colouring, filling, bottleneck, padded)
 
 
-def rough(task: Restorer, seed: int) -> Restorer:
-    """Returns the task in eval mode with random weights of which nothing explodes."""
+def rough(task: Restoration, seed: int) -> Restoration:
+    """Returns the task in eval mode with random weights that keep activations bounded."""
     generator = torch.Generator().manual_seed(seed)
     for weight in task.network.parameters():
         spread = weight[0].numel() ** -0.5 if weight.dim() > 1 else 0.05
@@ -71,25 +70,25 @@ def rough(task: Restorer, seed: int) -> Restorer:
     return task.eval()
 
 
-def case(kind: Callable[[Draw], Restorer], draw: Draw) -> tuple[str, Tensor, Tensor]:
-    """Returns what was drawn, in words, and the image restored whole and in tiles."""
+def case(kind: Callable[[Draw], Restoration], draw: Draw) -> tuple[str, Tensor, Tensor]:
+    """Returns a description of the case, and the image restored whole and in tiles."""
     task = rough(kind(draw), int(draw.integers(1 << 30)))
-    reach = reach_of(task.network, task.network_inputs)
-    assert reach is not None, "all of ours see a finite distance"
+    seen = receptive_field_of(task.network, task.network_inputs)
+    assert seen is not None, "all our networks have a finite receptive field"
     height, width = (int(n) for n in draw.integers(1, 700, 2))
     side, channels = int(draw.integers(16, 300)), 1 if kind is colouring else int(draw.choice([1, 3]))
     image = torch.from_numpy(draw.random((1, channels, height, width), np.float32))
     mask = torch.from_numpy((draw.random((1, 1, height, width)) < 0.6).astype(np.float32)) if task.needs_mask else None
-    tiling = tiling_by_side(height, width, Cut(reach.radius, reach.stride), side)
+    tiling = tiling_by_side(height, width, Cut(seen.radius, seen.stride), side)
     with torch.inference_mode():
         whole, tiled = task.restore_tile(image, mask), restore_in_tiles(task, image, mask, tiling)
     count = len(tiling.rows) * len(tiling.columns)
-    words = f"{width}×{height}×{channels}, {count} tiles of {side}, radius {reach.radius}, stride {reach.stride}"
+    words = f"{width}×{height}×{channels}, {count} tiles of {side}, radius {seen.radius}, stride {seen.stride}"
     return words, whole, tiled
 
 
 def main() -> None:
-    """Draws, compares and prints."""
+    """Runs the cases and prints the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--cases", type=int, default=50, help="for each network")
     parser.add_argument("--seed", type=int, default=0)

@@ -1,8 +1,8 @@
-"""Trains the models of the shelf, one after the other, for hours; goes on where it was however it was stopped.
+"""Trains the shipped models, one after the other, for hours; continues wherever it was stopped.
 
-Each model trains at a constant rate until its share of hours is spent, in `RUNS/NAME`. Then, or whenever `--end NAME`
+Each model trains at a constant learning rate in `RUNS/NAME` until its hours are spent. Then, or whenever `--end NAME`
 asks for it, a copy of the run is ended with a decay of its rates, measured, and packed as `RUNS/NAME.safetensors`; the
-long run itself stays as it is and can go on. Time that the process was frozen is not counted.
+long run itself is kept and can continue. Time during which the process was frozen is not counted.
 
     python benchmarks/train_shelf.py --root bsds432 budgie26 photos --validation kodak24 [--runs runs/shelf]
                                      [--hours denoise=8 denoise_photo=2 …] [--threads 1] [-- any flags of fit]
@@ -26,13 +26,13 @@ sys.path.insert(0, str(Path(__file__).parent))  # so that the CLI finds ActiveHo
 
 @dataclass(frozen=True)
 class Model:
-    """A model of the shelf.
+    """A shipped model and how it is trained.
 
     Attributes:
-        config: What trains it.
-        hours: Its share, unless `--hours` says another.
+        config: The config that trains it.
+        hours: Hours of training, unless `--hours` says otherwise.
         starts_from: The model that it is fine-tuned from.
-        flags: What it wants otherwise than its config says.
+        flags: Flags that override the config.
     """
 
     config: str
@@ -65,24 +65,24 @@ def run_of(runs: Path, name: str) -> Path:
 
 def state_of(run: Path) -> dict[str, Any] | None:
     """Returns the run's last checkpoint, None if there is none yet."""
-    import torch  # after the number of threads is known
+    import torch  # after the number of threads is set
 
     file = run / "last.ckpt"
     return torch.load(file, weights_only=True, map_location="cpu") if file.exists() else None
 
 
 def hours_of(state: dict[str, Any] | None) -> float:
-    """Returns for how long a run has trained, over all its interruptions."""
+    """Returns the hours that a run has trained, across all its interruptions."""
     return 0.0 if state is None else float(state["callbacks"].get("ActiveHours", {}).get("seconds", 0.0)) / 3600
 
 
 def train(name: str, options: argparse.Namespace, hours: float) -> None:
-    """Trains a model until its hours are spent; goes on from its last checkpoint."""
+    """Trains a model until its hours are spent; resumes from its last checkpoint."""
     run, first = run_of(options.runs, name), QUEUE[name].starts_from
     if (run / "last.ckpt").exists():
         flags = ["--ckpt_path=last", "--model.weights=null"]
     else:
-        shutil.rmtree(run, ignore_errors=True)  # killed before its first checkpoint: nothing of worth
+        shutil.rmtree(run, ignore_errors=True)  # killed before its first checkpoint: nothing to keep
         flags = [] if first is None else [f"--model.weights={options.runs / first}.safetensors"]
     clock = [{"class_path": "active_hours.ActiveHours", "init_args": {"hours": hours}}]
     fit(name, options, options.runs / name, [f"--trainer.callbacks={json.dumps(clock)}", *flags])
@@ -91,7 +91,7 @@ def train(name: str, options: argparse.Namespace, hours: float) -> None:
 def end(name: str, options: argparse.Namespace) -> Path:
     """Ends a copy of a run with its decay, and packs it; returns the file.
 
-    A branch that was interrupted goes on; one that is done is not made again.
+    An interrupted copy is continued; a finished one is not trained again.
 
     Raises:
         SystemExit: If the run has no checkpoint yet.
@@ -117,7 +117,7 @@ def end(name: str, options: argparse.Namespace) -> Path:
 
 
 def fit(name: str, options: argparse.Namespace, place: Path, flags: list[str]) -> None:
-    """Runs `img2img fit` in this process, so that what stops, freezes or kills the one does so to the other."""
+    """Runs `img2img fit` in this process, so that stopping, freezing or killing one does so to the other."""
     from img2img.cli import main as img2img
 
     folders = json.dumps([str(Path(folder).resolve()) for folder in options.root])
@@ -129,7 +129,7 @@ def fit(name: str, options: argparse.Namespace, place: Path, flags: list[str]) -
 
 
 def status(runs: Path, hours: dict[str, float]) -> None:
-    """Prints for each model hours, steps, megapixels and the validations so far."""
+    """Prints the hours, steps, megapixels and validations of each model so far."""
     import yaml
 
     for name, model in QUEUE.items():
@@ -147,7 +147,7 @@ def status(runs: Path, hours: dict[str, float]) -> None:
 
 
 def validations(run: Path, most: int = 8) -> list[tuple[int, dict[str, float]]]:
-    """Returns the steps and PSNRs of a run's validations, the newest and some before them."""
+    """Returns the steps and PSNRs of a run's validations: the newest, and some before it."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(run))
@@ -163,7 +163,7 @@ def validations(run: Path, most: int = 8) -> list[tuple[int, dict[str, float]]]:
 
 
 def hours_asked(items: list[str], parser: argparse.ArgumentParser) -> dict[str, float]:
-    """Returns the shares that `--hours` names; ends the program if one is not NAME=HOURS."""
+    """Returns the hours that `--hours` gives; ends the program if one is not NAME=HOURS."""
     found = {}
     for item in items:
         name, _, value = item.partition("=")
@@ -174,12 +174,12 @@ def hours_asked(items: list[str], parser: argparse.ArgumentParser) -> dict[str, 
 
 
 def main() -> None:
-    """Trains, ends or tells."""
+    """Trains the models, ends one, or prints the status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--root", nargs="+", help="folders of photographs to train on")
     parser.add_argument("--validation", help="folder of photographs to validate on")
     parser.add_argument("--runs", type=Path, default=Path("runs/shelf"))
-    parser.add_argument("--hours", nargs="*", default=[], metavar="NAME=H", help="another share for a model")
+    parser.add_argument("--hours", nargs="*", default=[], metavar="NAME=H", help="other hours for a model")
     parser.add_argument("--only", nargs="+", choices=QUEUE, default=list(QUEUE))
     parser.add_argument("--threads", type=int, help="how many cores to use (default: all)")
     parser.add_argument("--status", action="store_true")

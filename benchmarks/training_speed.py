@@ -1,8 +1,8 @@
 """How much of a bare PyTorch loop's speed `img2img fit` reaches, data preparation included.
 
-Runs, in turn and in one process, the bare loop (same network, loss, optimiser, precision and batch size, its one batch
-already in memory) and `img2img fit --config denoise.yaml`, each a few times, and prints pixels per second from a given
-step to the end; validation is excluded.
+Runs, in turn and in one process, the bare loop (same network, loss, optimizer, precision and batch size, with its one
+batch already in memory) and `img2img fit --config denoise.yaml`, each a few times, and prints pixels per second from a
+given step to the end; validation is excluded.
 
     python benchmarks/training_speed.py [--steps 150] [--from-step 50] [--repeats 2] [--compile] [-- any flags of fit]
 """

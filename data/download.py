@@ -1,4 +1,4 @@
-"""What the `prepare.py` scripts share: download, checksum, unpack and lay out; standard library only."""
+"""Download, check, unpack and lay out data sets, for the `prepare.py` scripts; standard library only."""
 
 import hashlib
 import shutil
@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 class PrepareError(Exception):
-    """Something the user can act on; `run` prints it as one line and exits with status 1."""
+    """An error that the user can act on; `run` prints it as one line and exits with status 1."""
 
 
 def run(main: Callable[[], None]) -> None:
@@ -141,7 +141,7 @@ def find_images(folder: Path, suffix: str, count: int, what: str) -> list[Path]:
     """List the images of a folder and insist on their number.
 
     Args:
-        folder: Where to look, not below.
+        folder: Where to look; subfolders are not searched.
         suffix: File name ending, such as ".jpg".
         count: How many there must be.
         what: Name for the error message.
@@ -156,9 +156,9 @@ def find_images(folder: Path, suffix: str, count: int, what: str) -> list[Path]:
 
 
 def require_new(out: Path) -> None:
-    """Refuse to write into a folder that holds something already."""
+    """Refuse to write into a folder that is not empty."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise PrepareError(f"{out} is there already and not empty; please give a new folder")
+        raise PrepareError(f"{out} exists and is not empty; please give a new folder")
 
 
 def write_layout(out: Path, splits: dict[str, Iterable[Path]]) -> None:

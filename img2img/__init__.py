@@ -7,26 +7,27 @@ from __future__ import annotations
 
 import importlib
 import os
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from img2img.version import __version__
+
 if TYPE_CHECKING:
-    from img2img.commands.calibrate import calibrate
-    from img2img.commands.edit import edit
-    from img2img.commands.encode import encode
-    from img2img.commands.evaluate_latents import evaluate_latents
-    from img2img.commands.interpolate import interpolate
-    from img2img.commands.pack import pack
-    from img2img.commands.restore import restore
-    from img2img.commands.sample import sample
-    from img2img.commands.score import score
-    from img2img.commands.traverse import traverse
+    from img2img.anomaly.calibration import calibrate
+    from img2img.anomaly.scoring import score
+    from img2img.inference.run import restore
+    from img2img.latents.editing import edit
+    from img2img.latents.encoding import encode
+    from img2img.latents.evaluation import evaluate_latents
+    from img2img.latents.interpolation import interpolate
+    from img2img.latents.reconstruction import reconstruct
+    from img2img.latents.sampling import sample
+    from img2img.latents.traversal import traverse
     from img2img.tasks.recipe import build, load
+    from img2img.training.packing import pack
 
 # albumentations asks a package index for updates at each import, in every worker process, unless told not to.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
-__version__ = version("img2img")
 __all__ = [
     "__version__",
     "build",
@@ -37,6 +38,7 @@ __all__ = [
     "interpolate",
     "load",
     "pack",
+    "reconstruct",
     "restore",
     "sample",
     "score",
@@ -45,17 +47,18 @@ __all__ = [
 
 _MODULES = {
     "build": "img2img.tasks.recipe",
-    "calibrate": "img2img.commands.calibrate",
-    "edit": "img2img.commands.edit",
-    "encode": "img2img.commands.encode",
-    "evaluate_latents": "img2img.commands.evaluate_latents",
-    "interpolate": "img2img.commands.interpolate",
+    "calibrate": "img2img.anomaly.calibration",
+    "edit": "img2img.latents.editing",
+    "encode": "img2img.latents.encoding",
+    "evaluate_latents": "img2img.latents.evaluation",
+    "interpolate": "img2img.latents.interpolation",
     "load": "img2img.tasks.recipe",
-    "pack": "img2img.commands.pack",
-    "restore": "img2img.commands.restore",
-    "sample": "img2img.commands.sample",
-    "score": "img2img.commands.score",
-    "traverse": "img2img.commands.traverse",
+    "pack": "img2img.training.packing",
+    "reconstruct": "img2img.latents.reconstruction",
+    "restore": "img2img.inference.run",
+    "sample": "img2img.latents.sampling",
+    "score": "img2img.anomaly.scoring",
+    "traverse": "img2img.latents.traversal",
 }
 """Where the public functions are defined."""
 

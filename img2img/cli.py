@@ -13,22 +13,27 @@ COMMANDS = {
     "fit": ("train", "train a model: img2img fit --config denoise.yaml"),
     "validate": ("train", "measure a checkpoint on the validation images"),
     "test": ("train", "measure a checkpoint on the test images, by the standard protocol"),
-    "predict": ("train", "restore a folder with a config's data settings: --data.predict_dir photos/"),
+    "predict": ("train", "restore a folder with a config's network: --restore.input photos/ --restore.output out/"),
     "restore": (
         "restore",
         "restore a folder or an image: img2img restore photos/ restored/ --model denoise",
     ),
-    "models": ("models", "list the models that come with the program; img2img models denoise: what that one can do"),
-    "pack": ("pack", "make one small file of a checkpoint: img2img pack best.ckpt mine.safetensors"),
-    "encode": ("encode", "images as an autoencoder's few numbers: img2img encode photos/ OUT.npz --model best.ckpt"),
-    "evaluate-latents": ("evaluate_latents", "how well these numbers tell the folders apart, beside PCA's"),
-    "score": ("score", "how abnormal images are to an autoencoder: img2img score parts/ OUT.csv --model best.ckpt"),
-    "preview": ("preview", "draw pairs of a config's stream: img2img preview --config denoise.yaml pairs.png"),
-    "sample": ("sample", "draw images that an autoencoder imagines: img2img sample faces.png --model vae.ckpt"),
-    "interpolate": ("interpolate", "draw the way from one image to another: img2img interpolate a.png b.png way.gif"),
-    "traverse": ("traverse", "draw what each latent of an image means: img2img traverse a.png latents.png"),
-    "edit": ("edit", "put an attribute into images: img2img edit in/ out/ --from neutral/ --to smile/"),
+    "models": ("models", "list the models that come with the program, or show the card of one: img2img models denoise"),
+    "pack": ("pack", "pack a checkpoint into one small file: img2img pack best.ckpt mine.safetensors"),
+    "encode": ("encode", "write the latents of images: img2img encode photos/ OUT.npz --model best.ckpt"),
+    "evaluate-latents": ("evaluate_latents", "measure how well latents tell the folders apart, compared with PCA"),
+    "score": ("score", "score how abnormal images are: img2img score parts/ OUT.csv --model best.ckpt"),
+    "reconstruct": (
+        "reconstruct",
+        "write an autoencoder's reconstructions: img2img reconstruct in/ out/ --model best.ckpt",
+    ),
+    "preview": ("preview", "draw training pairs of a config: img2img preview --config denoise.yaml pairs.png"),
+    "sample": ("sample", "draw new images from an autoencoder: img2img sample faces.png --model vae.ckpt"),
+    "interpolate": ("interpolate", "draw the steps from one image to another: img2img interpolate a.png b.png way.gif"),
+    "traverse": ("traverse", "draw how each latent changes an image: img2img traverse a.png latents.png"),
+    "edit": ("edit", "add an attribute to images: img2img edit in/ out/ --from neutral/ --to smile/"),
     "watch": ("watch", "open TensorBoard on the runs, with every image step kept"),
+    "schema": ("schema", "write a JSON schema of the configs, for completion in editors"),
     "configs": ("configs", "list the configs that come with the program"),
 }
 """Command: (module in `img2img.commands`, what it does)."""
@@ -53,20 +58,24 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(usage())
         return
     if arguments[0] == "--version":
-        from img2img import __version__
+        from img2img.version import __version__
 
         print(f"img2img {__version__}")
         return
     warnings.formatwarning = _one_line
     command, rest = arguments[0], arguments[1:]
     if command not in COMMANDS:
+        from img2img.shipped import shipped_configs
+
         close = difflib.get_close_matches(command, COMMANDS, n=1)
         hint = f"; did you mean {close[0]}?" if close else f"; the commands are {', '.join(COMMANDS)}"
+        if command in {config.stem for config in shipped_configs()}:
+            hint = f"; to train: img2img fit --config {command}.yaml"
         fail(f"img2img: error: there is no command {command!r}{hint}")
     module = importlib.import_module(f"img2img.commands.{COMMANDS[command][0]}")
     try:
         module.run(command, rest)
-    except KeyboardInterrupt:  # before the command had anything to put in order
+    except KeyboardInterrupt:  # before the command had anything to clean up
         print(f"img2img {command}: interrupted", file=sys.stderr)
         raise SystemExit(130) from None
     except Exception as error:
@@ -78,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def usage() -> str:
-    """Returns the program's help: every command with a line."""
+    """Returns the program's help, with a line for each command."""
     wide = max(map(len, COMMANDS))
     lines = [f"  {name:<{wide}} {text}" for name, (_, text) in COMMANDS.items()]
     return "\n".join(
@@ -103,11 +112,11 @@ def fail(message: str) -> None:
 def _one_line(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
 ) -> str:
-    """Returns a warning without the file and line of the code that gave it, which say nothing to a user."""
+    """Returns a warning without the file and line of the code, which mean nothing to a user."""
     return f"img2img: warning: {message}\n"
 
 
 def _is_users(error: Exception) -> bool:
-    # By name, for importing the classes would cost the seconds that this module saves.
+    # By name, because importing the classes would take the seconds that this module saves.
     names = {cls.__name__ for cls in type(error).__mro__}
     return not names.isdisjoint(USER_ERRORS)

@@ -1,12 +1,12 @@
-"""What commands show as one line."""
+"""Errors that commands show as one line."""
 
 from __future__ import annotations
 
 
 class UserError(ValueError):
-    """What the user gave is wrong; the message is one line that says what, and what would be right."""
+    """The user's input is wrong; the message is one line that says what is wrong and what would be right."""
 
 
 def printable(text: str) -> str:
-    """Returns a text with what could break the line or steer the terminal, in a file's name, as escapes."""
+    """Escapes characters of a text, such as a file's name, that could break the line or control the terminal."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

@@ -1,4 +1,4 @@
-"""What travels with the program: configs, the starter sets, and the models that can be called by name."""
+"""Files that ship with the program: configs, starter sets, and models that go by a name."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from img2img.errors import UserError
 
 _PACKAGE = Path(__file__).parent
 _CLONE = _PACKAGE.parent
-# A wheel carries the folders inside the package. An editable install must see the clone's own, which a wheel's build
-# would have copied once and left to grow stale: so the clone is asked first.
+# A wheel carries the folders inside the package. An editable install must use the clone's own folders, as a copy made
+# when a wheel was built would grow stale: so the clone comes first.
 _IN_CLONE = {
     "configs": _CLONE / "configs",
     "starter": _CLONE / "data" / "starter",
@@ -20,7 +20,7 @@ _IN_CLONE = {
 
 
 def shipped_folder(name: str) -> Path | None:
-    """Returns the folder `configs`, `starter` or `starter_jpeg` that came along, or None for any other name."""
+    """Returns the shipped folder `configs`, `starter` or `starter_jpeg`; None for any other name."""
     if name not in _IN_CLONE:
         return None
     if (_CLONE / "pyproject.toml").is_file() and _IN_CLONE[name].is_dir():
@@ -40,10 +40,10 @@ def shipped_models() -> dict[str, Path]:
 
 
 def is_safetensors(path: Path) -> bool:
-    """Returns whether a file is in the safetensors format, whatever its suffix and whether or not it is whole."""
+    """Returns whether a file starts like one in the safetensors format, whatever its suffix; it may be truncated."""
     with path.open("rb") as file:
         head = file.read(9)
-    # The length of the header, which is JSON, and its first character; the format allows no header above 100 MB.
+    # The header's length and its first character (it is JSON); the format allows no header above 100 MB.
     return head[8:] == b"{" and int.from_bytes(head[:8], "little") <= 100_000_000
 
 
@@ -52,17 +52,17 @@ def find_model(model: str | Path, option: str = "--model") -> Path:
 
     Args:
         model: A name, such as `denoise`, or a path. A bare name always means the shipped model; `./denoise` is a file.
-        option: Where it was given, for the messages.
+        option: Name of the option, for messages.
 
     Raises:
-        FileNotFoundError: If there is neither.
-        UserError: If it is a folder.
+        FileNotFoundError: If there is no shipped model and no file of that name.
+        UserError: If the path is a folder.
     """
     models = shipped_models()
     if isinstance(model, str) and model in models:
         if Path(model).exists():
-            said = f"{option} {model} is the shipped model; the file of that name here is ./{model}"
-            warnings.warn(said, stacklevel=2)
+            message = f"{option} {model} is the shipped model; the file of that name here is ./{model}"
+            warnings.warn(message, stacklevel=2)
         return models[model]
     path = Path(model).expanduser()
     if path.is_file():
@@ -71,7 +71,25 @@ def find_model(model: str | Path, option: str = "--model") -> Path:
         there = [*sorted(path.glob("*.ckpt")), path / "best.ckpt"]
         raise UserError(f"{option} {model} is a folder; give a checkpoint in it, such as {there[0]}")
     close = difflib.get_close_matches(str(model), models, n=1)
-    right = f"did you mean {close[0]}?" if close else "give a checkpoint that `img2img fit` wrote"
+    hint = f"did you mean {close[0]}?" if close else "give a checkpoint that `img2img fit` wrote"
     if models and not close:
-        right += f"; the shipped models are {', '.join(models)}"
-    raise FileNotFoundError(f"{option} {model} does not exist; {right}")
+        hint += f"; the shipped models are {', '.join(models)}"
+    raise FileNotFoundError(f"{option} {model} does not exist; {hint}")
+
+
+def card_of(model: Path) -> Path:
+    """Returns the path of a model's card, the Markdown file beside it.
+
+    Raises:
+        FileNotFoundError: If the model has no card.
+    """
+    card = model.with_suffix(".md")
+    if not card.is_file():
+        raise FileNotFoundError(f"{model} has no card {card.name} beside it")
+    return card
+
+
+def summary_of(card: Path) -> str:
+    """Returns the first line below a card's heading."""
+    lines = card.read_text(encoding="utf-8").splitlines()
+    return next((line.strip() for line in lines[1:] if line.strip()), "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+# Tests run in as many processes as there are cores; before torch is imported, and for the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 STARTER = Path(__file__).parent.parent / "data" / "starter"
 TINY = [
     "--model.network.init_args.channels=[8,8]",

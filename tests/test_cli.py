@@ -100,7 +100,7 @@ def test_configs_lists_the_shipped_ones(capsys):
 
 
 def test_own_config_comes_before_the_shipped_one():
-    from img2img.commands.arguments import find_config
+    from img2img.training.preflight import find_config
 
     assert find_config("denoise.yaml").parent.name == "configs"
     Path("denoise.yaml").write_text("# mine\n")

@@ -1,7 +1,7 @@
 """Prepare BSDS500, the 500 photographs of the Berkeley segmentation data set, for denoising.
 
-CBSD68, the usual test set of denoising papers, is made of 68 of the 100 photographs in BSDS500's own `val`
-folder. So nothing from `val` is trained on: it becomes test/. BSDS500's `train` and `test` together are the
+CBSD68, the usual test set of denoising papers, consists of 68 of the 100 photographs in BSDS500's own `val`
+folder. So `val` is not for training: it becomes test/. BSDS500's `train` and `test` together are the
 400 photographs left to train with; every 20th of them by name (20 in all) becomes val/.
 """
 

@@ -1,7 +1,7 @@
 """Prepare DIV2K, 800 + 100 photographs of about 2 megapixels or more, for denoising.
 
-DIV2K_train_HR becomes train/. DIV2K_valid_HR (0801.png to 0900.png) is shared out: 0801 to 0850 become val/,
-0851 to 0900 test/, so that the pictures a model is chosen by are not those it is judged by.
+DIV2K_train_HR becomes train/. DIV2K_valid_HR (0801.png to 0900.png) is split: 0801 to 0850 become val/, 0851 to
+0900 test/, so that a model is not judged on the pictures that it was chosen by.
 """
 
 import argparse
@@ -55,11 +55,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="new folder for train/ val/ test/")
     parser.add_argument("--archive", type=Path, help="DIV2K_train_HR.zip, or its unpacked folder, on disk")
-    parser.add_argument("--valid-archive", type=Path, help="the same for DIV2K_valid_HR.zip")
+    parser.add_argument("--valid-archive", type=Path, help="likewise for DIV2K_valid_HR.zip")
     parser.add_argument("--url", default=SERVER + "DIV2K_train_HR.zip", help="default: %(default)s")
     parser.add_argument("--valid-url", default=SERVER + "DIV2K_valid_HR.zip", help="default: %(default)s")
     parser.add_argument("--sha256", default=TRAIN_SHA256, help="train checksum instead of the known one")
-    parser.add_argument("--valid-sha256", default=VALID_SHA256, help="the same for the valid archive")
+    parser.add_argument("--valid-sha256", default=VALID_SHA256, help="likewise for the valid archive")
     parser.add_argument("--unverified", action="store_true", help="accept any checksum, and print it")
     args = parser.parse_args()
     sha256, valid_sha256 = (None, None) if args.unverified else (args.sha256, args.valid_sha256)

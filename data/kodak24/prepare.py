@@ -1,7 +1,7 @@
 """Prepare Kodak24, the 24 photographs kodim01.png to kodim24.png, as test/.
 
-They are only ever used to test, so train/ and val/ are not made. `--crops` writes the 500x500 crops of many
-papers: the centre, from x=134, y=6 in a 768x512 picture; in a portrait one (512x768) from x=6, y=134.
+They are only used for testing, so there is no train/ or val/. `--crops` writes the 500x500 crops of many
+papers: the centre, from x=134, y=6 in a 768x512 picture; in a portrait picture (512x768) from x=6, y=134.
 Crops need Pillow, which img2img installs.
 """
 
@@ -93,7 +93,7 @@ def main() -> None:
         images = find_images(folder, ".png", len(SHA256), "Kodak24")
         for image in images:
             if image.name not in SHA256:
-                raise PrepareError(f"{image.name} is none of kodim01.png to kodim24.png")
+                raise PrepareError(f"{image.name} is not one of kodim01.png to kodim24.png")
             check_sha256(image, None if args.unverified else SHA256[image.name])
             if sorted(image_size(image)) != [512, 768]:
                 raise PrepareError(f"{image.name} is {image_size(image)}, expected 768x512 or 512x768")

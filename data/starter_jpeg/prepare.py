@@ -1,4 +1,4 @@
-"""Make the set again: the starter photographs as JPEG of low quality, whose artefacts configs/pairs.yaml removes.
+"""Rebuild the set: the starter photographs as JPEG of low quality, whose artefacts configs/pairs.yaml removes.
 
 Needs Pillow. The same version of Pillow writes the same bytes.
 """

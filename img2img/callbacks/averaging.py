@@ -1,4 +1,4 @@
-"""Exponential moving average of the weights: what is validated, saved and used for restoring."""
+"""Exponential moving average of the weights, which is validated, saved and used for restoring."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from torch import Tensor
 class AveragedWeights(WeightAveraging):
     """Averages the weights with a decay that starts small.
 
-    After n steps the decay is min(decay, (1 + n) / (10 + n)), as in TensorFlow's ExponentialMovingAverage: a short
-    run is then not held back by its random start.
+    After n steps the decay is min(decay, (1 + n) / (10 + n)), as in TensorFlow's ExponentialMovingAverage, so that a
+    short run is not held back by its random start.
 
     Args:
-        decay: Share of the average that each step keeps; 0 for the latest weights only.
-        horizon: For long runs, in place of the decay: averages over about this share of the steps so far, so that the
-            horizon grows with the run (the power function of Karras et al., CVPR 2024). Where the rates' decay begins
-            (`model.decay_steps`), the average begins anew, so that it ends with the decay's last steps only.
+        decay: Fraction of the average that each step keeps; 0 for the latest weights only.
+        horizon: For long runs, instead of the decay: averages over about this fraction of the steps so far, so that the
+            horizon grows with the run (the power function of Karras et al., CVPR 2024). The average restarts when the
+            learning rate starts to decay (`model.decay_steps`), so that it covers only the last steps of that decay.
 
     Raises:
         ValueError: If the decay is not in [0, 1), or the horizon not in (0, 1).
@@ -31,7 +31,7 @@ class AveragedWeights(WeightAveraging):
         if not 0 <= decay < 1:
             raise ValueError(f"the decay of the averaged weights must be in [0, 1), not {decay}")
         if horizon is not None and not 0 < horizon < 1:
-            raise ValueError(f"the horizon of the averaged weights must be a share between 0 and 1, not {horizon}")
+            raise ValueError(f"the horizon of the averaged weights must be a fraction between 0 and 1, not {horizon}")
         self.horizon = horizon
 
         def average(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
@@ -45,7 +45,7 @@ class AveragedWeights(WeightAveraging):
         super().__init__(multi_avg_fn=torch.no_grad()(average))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Gives the average the precision of the weights, which Lightning converts after the copy was made."""
+        """Converts the average to the precision of the weights, which Lightning converts after copying them."""
         assert self._average_model is not None
         averages, module = self._average_model.module, pl_module
         for averaged, current in (
@@ -55,7 +55,7 @@ class AveragedWeights(WeightAveraging):
             averaged.data = averaged.data.to(current.dtype)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Begins the average anew where the rates begin to decay."""
+        """Restarts the average when the learning rate starts to decay."""
         if self.horizon is not None and getattr(pl_module, "decay_from", None) == trainer.global_step:
             assert self._average_model is not None
             self._average_model.n_averaged.zero_()

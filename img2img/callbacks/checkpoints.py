@@ -1,4 +1,4 @@
-"""Every `fit`, however short, ends with a validation, `best.ckpt` and `last.ckpt`."""
+"""Checkpoint callbacks: every `fit`, however short, ends with a validation, `best.ckpt` and `last.ckpt`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 class FinalValidation(Callback):
     """Ends training with a validation, whether it ends by steps or by epochs.
 
-    Lightning validates every `val_check_interval` batches only; the steps after the last of these would be neither
+    Lightning validates only every `val_check_interval` batches; the steps after the last of these would be neither
     measured nor saved.
     """
 
@@ -29,7 +29,7 @@ class _RunCheckpoint(ModelCheckpoint):
     """A checkpoint directly in the run's folder, always under the same name."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Finds the run's folder."""
+        """Sets the run's folder."""
         self.dirpath = run_folder(trainer)
         super().setup(trainer, pl_module, stage)
 
@@ -38,8 +38,8 @@ class BestCheckpoint(_RunCheckpoint):
     """Keeps the checkpoint with the best validation as `best.ckpt`.
 
     Args:
-        monitor: The metric; it is logged by the task.
-        mode: Whether more or less of it is better.
+        monitor: Name of a metric that the task logs.
+        mode: `max` if higher is better, `min` if lower is.
     """
 
     def __init__(self, monitor: str = "val/psnr", mode: str = "max") -> None:
@@ -75,7 +75,7 @@ class LastCheckpoint(_RunCheckpoint):
             self._save_once(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Saves the last step of a run without validation; not later, for the average replaces the weights then."""
+        """Saves the last step of a run without validation, before the average replaces the weights."""
         if trainer.should_stop:
             self._save_once(trainer)
 
@@ -86,9 +86,9 @@ class LastCheckpoint(_RunCheckpoint):
 
 
 def run_folder(trainer: Trainer) -> str:
-    """Returns the folder of a run, the same on every rank; every rank must ask.
+    """Returns the folder of a run, the same on every rank; every rank must call it.
 
-    The trainer's root, not `trainer.log_dir`: that one is the logger's, which for most loggers lies elsewhere.
+    It is the trainer's root, not `trainer.log_dir`: that is the logger's folder, which most loggers put elsewhere.
     """
     folder: str = trainer.strategy.broadcast(trainer.default_root_dir)
     return folder

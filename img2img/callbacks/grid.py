@@ -1,4 +1,4 @@
-"""The picture of how training goes: fixed validation images as input, output, target and error map."""
+"""Image grid that shows how training goes: fixed validation images as input, output, target and error map."""
 
 from __future__ import annotations
 
@@ -7,21 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import Tensor
-from torchvision.utils import make_grid
 
 from img2img.callbacks.checkpoints import run_folder
+from img2img.imaging.drawing import PAPER, draw_row, mark_mask, write_line
 from img2img.tasks.gather import gather
-
-GAP = 6  # pixels between images
-CAPTION = 40  # height of a caption, pixels
-INK, PAPER = (30, 30, 30), (250, 250, 250)
-HOLE = (0.80, 0.25, 0.55)  # a red-violet that photographs hardly have
 
 
 @dataclass(frozen=True)
@@ -38,14 +32,14 @@ class Row:
 class ReconstructionGrid(Callback):
     """Draws input | output | target | error of the same validation images at every validation.
 
-    The grid goes to TensorBoard as one image a step and, as `grid.png`, beside the checkpoints. Captions give the
-    task's first metric before and after; holes that the network is told of are drawn in red-violet. The error map is
-    |output - target| on a fixed scale, so that pictures of different steps can be compared.
+    The grid goes to TensorBoard as one image per step and, as `grid.png`, beside the checkpoints. Captions give the
+    task's first metric before and after; the mask that the network gets is drawn in red-violet. The error map is
+    |output - target| on a fixed scale, so that grids of different steps can be compared.
 
     Args:
         images: Rows of the grid: validation items, evenly spread over images and corruptions.
-        size: Longest side shown, in pixels; larger images are cropped about their centre, not scaled, so that noise
-            looks as it is.
+        size: Longest side shown, in pixels; larger images are cropped to their centre, not scaled, which would change
+            how noise looks.
         error_scale: The absolute error, in units of the pixel range, that is drawn as white.
     """
 
@@ -55,11 +49,11 @@ class ReconstructionGrid(Callback):
         self._chosen: frozenset[int] = frozenset()
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Chooses the items once: the same at every validation and for any number of processes."""
+        """Chooses the items: the same at every validation and for any number of processes."""
         loader = trainer.val_dataloaders
         count = len(loader.dataset) if loader is not None and hasattr(loader.dataset, "__len__") else 0
         rows = min(self.images, count)
-        # One of each of as many equal parts, each time at the next place in it: images and corruptions both vary.
+        # Equal parts of the items, and item i of part i: so both images and corruptions vary.
         parts = [range(i * count // rows, (i + 1) * count // rows) for i in range(rows)]
         self._chosen = frozenset(part[i % len(part)] for i, part in enumerate(parts))
         self._rows = []
@@ -73,13 +67,13 @@ class ReconstructionGrid(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keeps the chosen images; here, for averaged weights are swapped out again before the epoch's end."""
+        """Keeps the chosen images; must be done here, as averaged weights are swapped out before the epoch's end."""
         if not isinstance(outputs, dict) or trainer.sanity_checking or trainer.state.fn != "fit":
             return
         sees_mask = getattr(pl_module, "needs_mask", False)
         for i, n in enumerate(batch["n"].tolist()):
             if n in self._chosen and batch["counted"][i]:
-                seen = mark_hole(batch["input"][i], batch["mask"][i]) if sees_mask else batch["input"][i]
+                seen = mark_mask(batch["input"][i], batch["mask"][i]) if sees_mask else batch["input"][i]
                 images = (self._crop(image) for image in (seen, outputs["output"][i], batch["target"][i]))
                 caption = f"{outputs['captions'][i]}   {Path(batch['path'][i]).name} · {batch['corruption'][i]}"
                 self._rows.append(Row(n, caption, *images))
@@ -87,13 +81,15 @@ class ReconstructionGrid(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draws the grid and writes it, on rank zero."""
         rows = sorted(gather(self._rows), key=lambda row: row.n)
-        folder = Path(run_folder(trainer))  # on every rank, before those that draw nothing leave
+        folder = Path(run_folder(trainer))  # on every rank, so before the others return
         if not rows or not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         picture = draw_grid(rows, self.error_scale)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image("reconstructions", picture, trainer.global_step, dataformats="HWC")
+            elif hasattr(logger, "log_image"):  # W&B's, and loggers like it
+                logger.log_image("reconstructions", [picture], step=trainer.global_step)
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture).save(folder / "grid.png")
 
@@ -103,12 +99,10 @@ class ReconstructionGrid(Callback):
 
 
 def draw_grid(rows: list[Row], error_scale: float) -> NDArray[np.uint8]:
-    """Returns the grid as H×W×3 uint8: a line that names the columns, then for each image a caption and its row."""
+    """Returns the grid as H×W×3 uint8: a line with the columns' names, then a caption and a row for each image."""
     strips = [_draw_row(row, error_scale) for row in rows]
     width = max(strip.shape[1] for strip in strips)
-    padded = [
-        np.pad(strip, ((0, 0), (0, width - strip.shape[1]), (0, 0)), constant_values=PAPER[0]) for strip in strips
-    ]
+    padded = [np.pad(strip, ((0, 0), (0, width - strip.shape[1]), (0, 0)), constant_values=PAPER) for strip in strips]
     columns = ("input", "output", "target", f"error to {error_scale * 255:.0f}/255")
     heads = write_line([(k * (width // len(columns)), head) for k, head in enumerate(columns)], width)
     return np.concatenate([heads, *padded])
@@ -116,27 +110,4 @@ def draw_grid(rows: list[Row], error_scale: float) -> NDArray[np.uint8]:
 
 def _draw_row(row: Row, error_scale: float) -> NDArray[np.uint8]:
     error = ((row.output - row.target).abs().mean(0, keepdim=True) / error_scale).clamp(0, 1)
-    shown = [image.clamp(0, 1) for image in (row.input, row.output, row.target, error)]
-    channels = max(image.shape[0] for image in shown)
-    tiles = torch.stack([image.expand(channels, -1, -1) for image in shown])
-    grid = make_grid(tiles, nrow=len(tiles), padding=GAP, pad_value=PAPER[0] / 255)
-    pixels = (grid * 255).round().byte().permute(1, 2, 0).numpy()
-    return np.concatenate([write_line([(0, row.caption)], pixels.shape[1]), pixels])
-
-
-def mark_hole(image: Tensor, mask: Tensor) -> Tensor:
-    """Returns C×H×W with the hole of a 1×H×W mask in red-violet (3×H×W then), or as it is where nothing is missing."""
-    if not mask.any():
-        return image
-    return torch.where(mask.bool(), image.new_tensor(HOLE).view(3, 1, 1), image)
-
-
-def write_line(texts: list[tuple[int, str]], width: int) -> NDArray[np.uint8]:
-    """Returns CAPTION×width×3 uint8 with texts at their distances from the left."""
-    canvas = Image.new("RGB", (width, CAPTION), PAPER)
-    # Large letters, for TensorBoard shows the grid at a third of its width; smaller where the images are narrow.
-    size = min(30, max(10, width // 34))
-    font = ImageFont.load_default(size)
-    for left, text in texts:
-        ImageDraw.Draw(canvas).text((GAP + left, (CAPTION - size) // 2 - 2), text, INK, font)
-    return np.array(canvas)
+    return draw_row([row.input, row.output, row.target, error], row.caption)

@@ -1,8 +1,9 @@
-"""What an autoencoder has learnt, as pictures in TensorBoard: samples, interpolations, traversals, axes."""
+"""Pictures in TensorBoard of what an autoencoder's latents mean: samples, interpolations, traversals, axes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,12 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from numpy.typing import NDArray
 from torch import Tensor
 
-from img2img.callbacks.sheets import draw_sheet
 from img2img.data import WholeImages
-from img2img.networks import LinearAutoencoder
+from img2img.imaging.drawing import draw_sheet
 from img2img.tasks import Autoencoder, VariationalAutoencoder
 from img2img.tasks.gather import gather
-from img2img.tasks.noise import Purpose, normal_noise
-from img2img.tasks.principal import PrincipalComponents, principal_of
+from img2img.tasks.latent_space import effects, one_moved, sampled_latents, straight_line
+from img2img.tasks.pca import PrincipalComponents, principal_axes
 
 Picture = NDArray[np.uint8]
 
@@ -84,9 +84,10 @@ class LatentPictures(Callback):
         if isinstance(task, VariationalAutoencoder):
             pictures["samples"] = draw_samples(task)
         data = getattr(trainer, "datamodule", None)
-        axes = principal_axes(task, data) if trainer.should_stop and isinstance(data, WholeImages) else None
-        if axes is not None:
-            pictures["axes"] = draw_axes(axes, (task.network.in_channels, *task.network.image_size))
+        if trainer.should_stop and isinstance(data, WholeImages):
+            axes = principal_axes(task.network, task.statistics.pca, data.targets("train"))
+            if axes is not None:
+                pictures["axes"] = draw_axes(axes, (task.network.in_channels, *task.network.image_size))
         for board in _boards(trainer):
             for name, picture in pictures.items():
                 board.add_image(f"latents/{name}", picture, trainer.global_step, dataformats="HWC")
@@ -96,35 +97,21 @@ def _boards(trainer: Trainer) -> Iterator[Any]:
     return (logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger))
 
 
-def principal_axes(task: Autoencoder, data: WholeImages) -> PrincipalComponents | None:
-    """Returns the axes that a linear autoencoder has found in its training images; None for others.
-
-    Args:
-        task: The model, which knows its reference (`statistics.pca`); else None is returned as well.
-        data: Its images, set up for training.
-    """
-    network, reference = task.network, task.statistics.pca
-    if not isinstance(network, LinearAutoencoder) or reference is None:
-        return None
-    return principal_of(network.principal_basis().cpu(), reference.mean.cpu(), data.targets("train"))
-
-
 @torch.no_grad()
-def _draw(task: Autoencoder, latents: Tensor) -> Tensor:
+def _decode(task: Autoencoder, latents: Tensor) -> Tensor:
     return task.decode(latents.to(task.device)).cpu()
 
 
 def draw_samples(task: Autoencoder) -> Picture:
-    """Returns the mean images of latents drawn from the prior N(0, I), the same latents at each call."""
-    latents = normal_noise(0, range(SAMPLES), Purpose.PRIOR, [task.network.latent_dim])
-    return draw_sheet(_draw(task, latents), SAMPLES_IN_ROW)
+    """Returns the mean images of latents drawn from the prior N(0, I): the first ones of `img2img sample`."""
+    latents, _ = sampled_latents(task, SAMPLES)
+    return draw_sheet(_decode(task, latents), SAMPLES_IN_ROW)
 
 
 def draw_interpolation(task: Autoencoder, first: Tensor, last: Tensor) -> Picture:
     """Returns the images on the straight line between two latents, k values each."""
-    shares = torch.linspace(0, 1, STEPS)
-    latents = torch.lerp(first, last, shares[:, None])
-    return draw_sheet(_draw(task, latents), STEPS, [f"{share:.0%}" for share in shares.tolist()])
+    latents, fractions = straight_line(first, last, STEPS)
+    return draw_sheet(_decode(task, latents), STEPS, [f"{fraction:.0%}" for fraction in fractions])
 
 
 def draw_traversal(task: Autoencoder, codes: Tensor) -> Picture:
@@ -134,21 +121,14 @@ def draw_traversal(task: Autoencoder, codes: Tensor) -> Picture:
         task: The model.
         codes: Of at least two images, N×k; each latent moves about its mean in its standard deviations over them.
     """
-    tried = codes.std(0).argsort(descending=True, stable=True)[:MOST_TRIED].tolist()
-    ends = _draw(task, _moved(codes, tried, (DEVIATIONS[0], DEVIATIONS[-1])).flatten(0, 1))
-    effect = (ends[1::2] - ends[::2]).square().flatten(1).mean(1)
+    deviations = codes.std(0)
+    values = codes.mean(0) + deviations * torch.tensor(DEVIATIONS)[:, None]
+    tried = deviations.argsort(descending=True, stable=True)[:MOST_TRIED].tolist()
+    effect = effects(partial(_decode, task), codes[0], tried, values[[0, -1]])
     chosen = [tried[i] for i in effect.argsort(descending=True, stable=True)[:MOST_TRAVERSED].tolist()]
     captions = [f"{latent}: {steps:+.1f} sd" for latent in chosen for steps in DEVIATIONS]
-    return draw_sheet(_draw(task, _moved(codes, chosen, DEVIATIONS).flatten(0, 1)), len(DEVIATIONS), captions)
-
-
-def _moved(codes: Tensor, latents: Sequence[int], deviations: Sequence[float]) -> Tensor:
-    """Returns the first of N×k codes with one of the latents moved, latents×deviations×k."""
-    moved = codes[0].repeat(len(latents), len(deviations), 1)
-    for row, latent in enumerate(latents):
-        values = codes[:, latent]
-        moved[row, :, latent] = values.mean() + values.std() * torch.tensor(deviations)
-    return moved
+    images = _decode(task, one_moved(codes[0], chosen, values).flatten(0, 1))
+    return draw_sheet(images, len(DEVIATIONS), captions)
 
 
 def draw_axes(fit: PrincipalComponents, shape: tuple[int, ...]) -> Picture:

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
 
 class Progress(TQDMProgressBar):
-    """Lightning's bar without words that mean nothing here: version number, data loader, epoch of one-epoch runs."""
+    """Lightning's bar without details that mean nothing here: version number, data loader, epoch of one-epoch runs."""
 
     def __init__(self) -> None:
         super().__init__(leave=True)
@@ -24,7 +24,7 @@ class Progress(TQDMProgressBar):
         return metrics
 
     def on_train_epoch_start(self, trainer: Trainer, *args: Any) -> None:
-        """Names the epoch only where there may be several."""
+        """Names the epoch only if there may be several."""
         super().on_train_epoch_start(trainer, *args)
         if trainer.max_epochs == -1:
             self.train_progress_bar.set_description("Training")
@@ -43,7 +43,7 @@ class Progress(TQDMProgressBar):
 
 
 def _plain(bar: Tqdm) -> Tqdm:
-    """Keeps the data loader's number out of a bar: there is one loader."""
+    """Removes the data loader's number from a bar, as there is only one loader."""
     describe = bar.set_description
 
     def describe_plainly(desc: str | None = None, refresh: bool | None = True) -> None:

@@ -28,7 +28,7 @@ one torch takes 2 GB."""
 
 @dataclass(frozen=True)
 class Point:
-    """One image among the latents: its number, latents (k), thumbnail (C×side×side uint8) and what it is called."""
+    """One image in the latent space: its number, latents (k), thumbnail (C×side×side uint8) and names."""
 
     n: int
     latent: Tensor
@@ -38,7 +38,7 @@ class Point:
     error: str
 
 
-class Thumbnails:
+class ProjectorThumbnails:
     """Makes square thumbnails of as many of the images as the Projector can show, evenly spread.
 
     Args:
@@ -93,19 +93,19 @@ class LatentProjector(Callback):
     """Writes the last validation's latents for the Projector, once, when training ends.
 
     With each point go its thumbnail, the folder that the image lies in (relative to the validation images' root), its
-    name and the mean squared error of what was drawn anew; images that are corrupted in several ways are as many
-    points. At most `MOST_POINTS`, evenly spread.
+    name and the mean squared error of its reconstruction; an image that is corrupted in several ways is as many points.
+    At most `MOST_POINTS`, evenly spread.
     """
 
     def __init__(self) -> None:
         self._points: list[Point] = []
-        self._thumbnails = Thumbnails(0)
+        self._thumbnails = ProjectorThumbnails(0)
         self._images: Any = None  # a data set of anyone's
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begins anew: which validation is the last is known only afterwards."""
         self._images = getattr(trainer.val_dataloaders, "dataset", None)
-        self._thumbnails = Thumbnails(len(self._images) if hasattr(self._images, "__len__") else 0)
+        self._thumbnails = ProjectorThumbnails(len(self._images) if hasattr(self._images, "__len__") else 0)
         self._points = []
 
     def on_validation_batch_end(

@@ -1,4 +1,4 @@
-"""What a run was: its config as text and its settings beside its final metrics, in TensorBoard."""
+"""The record of a run in TensorBoard: its config as text, and its settings beside its final metrics."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Config = dict[str, Any]
 
 
 class RunRecord(Callback):
-    """Writes the resolved config as text when training starts, HParams with the final metrics once when it ends.
+    """Writes the resolved config as text when training starts, and HParams with the final metrics when it ends.
 
     Args:
         config: The run's config as plain data.
@@ -26,15 +26,18 @@ class RunRecord(Callback):
         if trainer.is_global_zero and isinstance(trainer.logger, TensorBoardLogger):
             text = yaml.safe_dump(self.config, sort_keys=False)
             trainer.logger.experiment.add_text("config", f"```yaml\n{text}```")
+            trainer.logger.hparams.update(self._settings())  # hparams.yaml, which the logger writes once
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the settings and the final validation's metrics to the HParams tab."""
         if trainer.is_global_zero and isinstance(trainer.logger, TensorBoardLogger):
-            shown = {key: self.config.get(key) for key in ("seed_everything", "model", "data")}
             final = {name: float(v) for name, v in trainer.callback_metrics.items() if name.startswith("val/")}
-            # Under names of their own: the logger writes them as scalars too, which would disturb the curves.
+            # Under separate names: the logger writes them as scalars too, which would disturb the curves.
             metrics = {name.replace("val/", "final/", 1): value for name, value in final.items()}
-            trainer.logger.log_hyperparams(flatten(shown), metrics)
+            trainer.logger.log_hyperparams(self._settings(), metrics)
+
+    def _settings(self) -> dict[str, Any]:
+        return flatten({key: self.config.get(key) for key in ("seed_everything", "model", "data")})
 
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How fast training goes, data preparation included."""
+"""Training speed, data preparation included."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Throughput(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Counts the batch; logs and starts anew at each of the trainer's log steps."""
-        if self._since is None:  # the batch that warmed everything up is not counted
+        """Counts the batch; logs and resets at each of the trainer's log steps."""
+        if self._since is None:  # the first batch is a warm-up and is not counted
             self._since = time.perf_counter()
             return
         count, _, height, width = batch["input"].shape
@@ -30,5 +30,5 @@ class Throughput(Callback):
             self._pixels, self._since = 0, now
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leaves validation, and what was counted before it, out."""
+        """Resets the count, so that validation is left out."""
         self._pixels, self._since = 0, None

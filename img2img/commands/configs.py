@@ -1,4 +1,4 @@
-"""`img2img configs`: the configs that come with the program, a line each."""
+"""`img2img configs`: lists the configs that come with the program."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from img2img.shipped import shipped_configs
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
-    """Prints each shipped config's name and what its first comment says."""
+    """Prints each shipped config's name and the text of its first comment line."""
     parser = argparse.ArgumentParser(f"img2img {command}", description="List the configs that come with the program.")
     parser.parse_args(arguments)
     configs = shipped_configs()
@@ -18,10 +18,10 @@ def run(command: str, arguments: Sequence[str]) -> None:
     for config in configs:
         print(f"{config.name:<{width}}  {first_comment(config)}")
     if configs:
-        print(f"\nThey lie in {configs[0].parent}; a file of that name in the working directory comes first.")
+        print(f"\nThey are in {configs[0].parent}; a file of the same name in the working directory comes first.")
 
 
 def first_comment(config: Path) -> str:
-    """Returns the text of the comment that a config begins with."""
+    """Returns the text of a config's first line, which is a comment."""
     first_line = config.read_text(encoding="utf-8").partition("\n")[0]
     return first_line.removeprefix("#").strip()

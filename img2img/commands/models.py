@@ -1,12 +1,11 @@
-"""`img2img models`: the models that come with the program, and their cards."""
+"""`img2img models`: lists the models that come with the program, or shows the card of one."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
-from img2img.shipped import find_model, shipped_models
+from img2img.shipped import card_of, find_model, shipped_models, summary_of
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
@@ -26,26 +25,8 @@ def run(command: str, arguments: Sequence[str]) -> None:
         return
     width = max(map(len, models), default=0)
     for shipped, file in models.items():
-        print(f"{shipped:<{width}}  {file.stat().st_size / 1e6:4.1f} MB  {summary(card_of(file))}")
+        print(f"{shipped:<{width}}  {file.stat().st_size / 1e6:4.1f} MB  {summary_of(card_of(file))}")
     if not models:
         print("This installation has no models.")
     else:
         print("\n`img2img models NAME` shows what one is for and how good it is; --model NAME uses it.")
-
-
-def card_of(model: Path) -> Path:
-    """Returns the card that lies beside a model.
-
-    Raises:
-        FileNotFoundError: If there is none.
-    """
-    card = model.with_suffix(".md")
-    if not card.is_file():
-        raise FileNotFoundError(f"{model} has no card {card.name} beside it")
-    return card
-
-
-def summary(card: Path) -> str:
-    """Returns the first line below a card's heading."""
-    lines = card.read_text(encoding="utf-8").splitlines()
-    return next((line.strip() for line in lines[1:] if line.strip()), "")

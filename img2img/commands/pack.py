@@ -1,125 +1,15 @@
-"""`img2img pack`: a checkpoint as one small file that holds the whole model, with a card to fill in."""
+"""`img2img pack`: packs a checkpoint into one small file that holds the whole model, with a card to fill in."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from img2img.commands.checks import check_free
-from img2img.errors import UserError
-from img2img.shipped import find_model
-
-if TYPE_CHECKING:
-    from img2img.tasks.packed import Precision
-
-PRECISIONS = ("float16", "bfloat16", "float32")
-
-CARD = """\
-# {name}
-
-What this model does, in one line; `img2img models` shows it.
-
-{size:.1f} MB, {parameters:.2f} million parameters in {precision}, {task} with {network}.
-
-## What it is for
-
-## What it is not for
-
-## How it was trained
-
-Data with their licences, config, seed, steps, hours, machine.
-
-## How good it is
-
-| images | before | after | command |
-|---|---|---|---|
-"""
-
-
-@dataclass(frozen=True)
-class Packed:
-    """What was written.
-
-    Attributes:
-        model: The file of the model.
-        card: The file of its card; one that was there already is left as it is.
-        size: Bytes of the model.
-    """
-
-    model: Path
-    card: Path
-    size: int
+from img2img.signature_parser import parser_of
+from img2img.training.packing import pack
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
-    """Packs a checkpoint and says what was written."""
-    parser = argparse.ArgumentParser(
-        f"img2img {command}",
-        description="Make one small file of a checkpoint: weights and recipe, nothing that could run; and a card.",
-    )
-    parser.add_argument("checkpoint", help="a checkpoint that `img2img fit` wrote, such as runs/denoise/0/best.ckpt")
-    parser.add_argument("output", help="the file to write, such as mine.safetensors")
-    parser.add_argument("--precision", choices=PRECISIONS, default="float16", help="of the weights (default: float16)")
-    parser.add_argument("--overwrite", action="store_true", help="replace a model that is there; never its card")
-    done = pack(**vars(parser.parse_args(arguments)))
+    """Packs a checkpoint and prints what was written."""
+    about = "Pack a checkpoint into one small file of weights and recipe, without code, and write a card beside it."
+    done = pack(**vars(parser_of(pack, command, about, positional=["model", "output"]).parse_args(arguments)))
     print(f"{done.model}: {done.size / 1e6:.1f} MB; fill in its card {done.card}, and use it with --model {done.model}")
-
-
-def pack(
-    checkpoint: str | Path, output: str | Path, precision: Precision = "float16", overwrite: bool = False
-) -> Packed:
-    """Writes a checkpoint's (averaged) weights and recipe to one safetensors file, and a card beside it.
-
-    Args:
-        checkpoint: A checkpoint that `img2img fit` wrote.
-        output: The file to write; its suffix has to be `.safetensors`.
-        precision: What the weights are stored in; they are read as float32 again.
-        overwrite: Whether a model that is there may be replaced; a card that is there stays.
-
-    Returns:
-        What was written.
-
-    Raises:
-        UserError: If the checkpoint is none of ours, holds no recipe, or the output is there or has another suffix.
-    """
-    target = Path(output).expanduser()
-    if target.suffix != ".safetensors":
-        raise UserError(f"the output {output} must end in .safetensors, which says what kind of file it is")
-    check_free(target, overwrite)
-    from img2img.tasks.checkpoint import CHECKPOINT_KEY, CheckpointError, read_checkpoint
-    from img2img.tasks.packed import write_packed
-
-    path = find_model(checkpoint, "the checkpoint")
-    contents = read_checkpoint(path)
-    about = contents.get(CHECKPOINT_KEY)
-    if not isinstance(about, dict) or not isinstance(about.get("recipe"), dict):
-        raise CheckpointError(f"{path} holds no recipe: only what `img2img fit` trained can be packed")
-    of_training = ("format", "decay_from", "optimizer")
-    kept = {name: value for name, value in about.items() if name not in of_training}
-    seeds = [value["seed"] for value in contents.values() if isinstance(value, dict) and "next_sample" in value]
-    if seeds:  # which images were held out, where one folder was divided
-        kept["seed"] = seeds[0]
-    state = contents["state_dict"]
-    try:
-        write_packed(target, state, kept, precision)
-    except ValueError as error:
-        raise CheckpointError(f"{path}: {error}") from error
-    card, size = target.with_suffix(".md"), target.stat().st_size
-    if not card.exists():
-        parameters = sum(tensor.numel() for tensor in state.values()) / 1e6
-        names = {"task": _class_name(about["recipe"]), "network": _network(about["recipe"])}
-        text = CARD.format(name=target.stem, size=size / 1e6, parameters=parameters, precision=precision, **names)
-        card.write_text(text, encoding="utf-8")
-    return Packed(target, card, size)
-
-
-def _class_name(recipe: dict[str, Any]) -> str:
-    return str(recipe.get("class_path", "")).rpartition(".")[2]
-
-
-def _network(recipe: dict[str, Any]) -> str:
-    network = (recipe.get("init_args") or {}).get("network")
-    return _class_name(network) if isinstance(network, dict) else "its default network"

@@ -1,4 +1,4 @@
-"""`img2img preview`: numbered pairs of the stream as a picture, without training: what the network will see."""
+"""`img2img preview`: draws numbered pairs of the training stream, as the network will see them."""
 
 from __future__ import annotations
 
@@ -7,22 +7,18 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from img2img.commands.arguments import find_config
 from img2img.errors import UserError
-
-if TYPE_CHECKING:
-    from img2img.data.pairs import Sample
-
-COLUMNS = 4
+from img2img.imaging.formats import WRITABLE
+from img2img.training.preflight import find_config
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
     """Draws the pairs.
 
     Raises:
-        UserError: If the config does not exist or has no data of ours.
+        UserError: If the config does not exist, its data module does not make pairs, or the picture cannot be
+            written.
     """
     parser = argparse.ArgumentParser(
         f"img2img {command}", description="Draw numbered (input, target) pairs of a config's training stream."
@@ -37,11 +33,14 @@ def run(command: str, arguments: Sequence[str]) -> None:
     options, flags = parser.parse_known_args(arguments)
     config = find_config(options.config)
     other = [flag for flag in flags if flag.startswith("-") and not flag.startswith("--data.")]
+    if Path(options.output).suffix.lower() not in WRITABLE:
+        raise UserError(f"{options.output}: the formats of pictures are {', '.join(sorted(WRITABLE))}")
     if other or options.n < 1 or options.first < 0:
         raise UserError(f"unknown option {other[0]}" if other else "--n must be at least 1 and --first at least 0")
-    sys.path.append(os.getcwd())  # classes of one's own, in a module beside the config
-    from img2img.commands.from_config import task_and_data
+    sys.path.append(os.getcwd())  # for classes of the user's own, in a module beside the config
     from img2img.imaging.files import Image, write_image
+    from img2img.training.from_config import task_and_data
+    from img2img.training.preview import draw_pairs
 
     task, data = task_and_data(config, flags, options.seed_everything)
     data.prepare_data()
@@ -50,31 +49,3 @@ def run(command: str, arguments: Sequence[str]) -> None:
     samples = [pairs[n] for n in range(options.first, options.first + options.n)]
     write_image(Path(options.output), Image(draw_pairs(samples, getattr(task, "needs_mask", False)), None, {}))
     print(f"Pairs {options.first} to {options.first + options.n - 1} of {config.name}: {options.output}")
-
-
-def draw_pairs(samples: Sequence[Sample], sees_mask: bool) -> Any:
-    """Returns the picture, H×W×3 uint8: rows of pairs, each with its number and its image's name above.
-
-    Args:
-        samples: The pairs.
-        sees_mask: Whether the network is told where holes are; they are drawn in red-violet then.
-    """
-    import numpy as np
-    from torchvision.utils import make_grid
-
-    from img2img.callbacks.grid import GAP, PAPER, mark_hole, write_line
-
-    cells = []
-    for sample in samples:
-        seen, target, mask = (sample[key].permute(2, 0, 1) for key in ("input", "target", "mask"))
-        shown = [image.clamp(0, 1) for image in (mark_hole(seen, mask) if sees_mask else seen, target)]
-        channels = max(image.shape[0] for image in shown)
-        tiles = [image.expand(channels, -1, -1) for image in shown]
-        grid = make_grid(tiles, nrow=2, padding=GAP, pad_value=PAPER[0] / 255)
-        pixels = (grid * 255).round().byte().permute(1, 2, 0).numpy()
-        caption = f"{sample['n']}  {Path(sample['path']).stem}"
-        cells.append(np.concatenate([write_line([(0, caption)], pixels.shape[1]), pixels]))
-    blank = np.full_like(cells[0], PAPER[0])
-    cells += [blank] * (-len(cells) % COLUMNS)
-    rows = [np.concatenate(cells[i : i + COLUMNS], axis=1) for i in range(0, len(cells), COLUMNS)]
-    return np.concatenate(rows)

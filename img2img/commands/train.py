@@ -6,25 +6,28 @@ import os
 import sys
 from collections.abc import Sequence
 
-from img2img.commands.arguments import check
+from img2img.commands.restore import finish
+from img2img.training.preflight import check
 
 HELP = {
     "fit": "Train a model. The run's folder, runs/<config>/<n>/, gets best.ckpt, last.ckpt, grid.png and config.yaml.",
     "validate": "Measure a checkpoint on the validation images.",
     "test": "Measure a checkpoint on the test images: whole images, fixed noise, 8-bit PSNR and SSIM.",
-    "predict": "Restore the images of --data.predict_dir into --output.folder.",
+    "predict": "Restore the images of --restore.input into --restore.output, as `img2img restore` does.",
 }
 COMMON = """\
   --config FILE                 a YAML here or among the shipped ones (`img2img configs`); may be given several times
-  --ckpt_path FILE|last|best    checkpoint to go on from or to measure; last and best: of the config's newest run
+  --ckpt_path FILE|last|best    checkpoint to resume from or to measure; last and best: of the config's newest run
                                 (to measure: a shipped model's name as well, see `img2img models`)
   --data.root DIR|[DIR, …]      folder with train/ val/ test/, or one folder of photographs that is divided; or several
   --data.batch_size N           crops in a batch;  --data.num_workers N  processes that prepare them
   --model.weights FILE|NAME     checkpoint or shipped model whose weights to start from (fine-tuning)
-  --model.optimizer CLASS       MuonAdamW, or any of torch.optim; --model.decay_steps N  ends an open run well
+  --model.optimizer CLASS       MuonAdamW, or any of torch.optim; --model.decay_steps N  the decay that ends an open run
   --trainer.max_steps N         how long to train;  --trainer.accelerator cpu|gpu|auto, --trainer.devices N,
                                 --trainer.strategy ddp, --trainer.num_nodes N, --trainer.precision … as in Lightning
-  --data.predict_dir DIR        images to restore;  --output.folder DIR  where they go (predict)
+  --restore.input DIR           images to restore;  --restore.output DIR  where they go;  --restore.tile N, … the other
+                                options of `img2img restore` (predict)
+  --name NAME                   the run's folder is runs/NAME/<n>/ instead of runs/<config>/<n>/
   --seed_everything N           seed of the run (default 0)
   --print_config                print the resolved config and stop
 
@@ -38,12 +41,15 @@ def run(command: str, argv: Sequence[str]) -> None:
         print(f"usage: img2img {command} --config FILE [options]\n\n{HELP[command]}\n\n{COMMON}")
         return
     if "--help-all" in argv:
-        from img2img.commands.lightning_cli import CLI
+        from img2img.training.cli import CLI
 
         CLI(command, ["--help"], None)
         return
     arguments = check(command, argv)
-    sys.path.append(os.getcwd())  # classes of one's own, in a module beside the config
-    from img2img.commands.lightning_cli import CLI
+    sys.path.append(os.getcwd())  # for classes of the user's own, in a module beside the config
+    from img2img.training.cli import CLI
 
-    CLI(command, arguments.argv, arguments)
+    if command == "predict":
+        finish(lambda: CLI(command, arguments.argv, arguments).restored)
+    else:
+        CLI(command, arguments.argv, arguments)

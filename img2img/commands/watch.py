@@ -1,4 +1,4 @@
-"""`img2img watch`: TensorBoard on the runs, opened so that no image step is dropped."""
+"""`img2img watch`: opens TensorBoard on the runs, with every image step kept."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
 
 
 def serve(folder: Path, host: str = "localhost", port: int | None = None) -> str:
-    """Starts TensorBoard in a thread of its own and returns its address.
+    """Starts TensorBoard in a separate thread and returns its address.
 
     Raises:
         UserError: If the port is taken.
@@ -44,8 +44,8 @@ def serve(folder: Path, host: str = "localhost", port: int | None = None) -> str
 
     board = TensorBoard()
     flags = ["--logdir", str(folder), "--host", host]
-    # TensorBoard keeps 10 images of a tag, at random, but the early steps are what one compares with. Not 0, which its
-    # help calls "all": the fast loader then keeps none.
+    # TensorBoard keeps 10 random images of a tag, but people compare with the early steps. Not 0, which its help calls
+    # "all": the fast loader then keeps no images.
     flags += ["--samples_per_plugin", f"images={MANY_STEPS}"]
     flags += [] if port is None else ["--port", str(port)]
     board.configure(argv=[None, *flags])

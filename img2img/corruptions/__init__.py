@@ -1,4 +1,4 @@
-"""Albumentations transforms that make a clean image worse; they know nothing of torch."""
+"""Albumentations transforms that corrupt clean images; they know nothing about torch."""
 
 from img2img.corruptions.camera import CameraNoise
 from img2img.corruptions.drawn_masks import Scratches, Strokes, TextMask

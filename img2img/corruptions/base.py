@@ -1,4 +1,4 @@
-"""What our transforms share: ranges to draw from, float32 images, and holes with their mask."""
+"""Base classes of our transforms: ranges to draw from, float32 images, and holes with their mask."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from albumentations.core.type_definitions import Targets
 from numpy.typing import NDArray
 
 Range = float | tuple[float, float]
-"""A number, or a range from which one is drawn uniformly, anew for each image unless the argument says otherwise."""
+"""A number, or a range from which one is drawn uniformly, once per image unless the argument says otherwise."""
 
 Bool: TypeAlias = NDArray[np.bool_]
 Float: TypeAlias = NDArray[np.float32]
@@ -31,19 +31,19 @@ def bounds(name: str, given: Range, least: float = 0.0, most: float = math.inf) 
     return float(ends[0]), float(ends[1])
 
 
-def _require_float32(transform: BasicTransform, img: NDArray[Any]) -> None:
-    if img.dtype != np.float32:
-        raise TypeError(f"{type(transform).__name__} needs a float32 image in [0, 1], not {img.dtype}")
+def _check_dtype(transform: BasicTransform, img: NDArray[Any]) -> None:
+    if img.dtype not in (np.float32, np.uint8):
+        raise TypeError(f"{type(transform).__name__} needs a float32 image in [0, 1] or a uint8 image, not {img.dtype}")
 
 
 class FloatTransform(ImageOnlyTransform):
-    """What changes brightness: float32 in, float32 out, values that may leave [0, 1].
+    """Base class of transforms that change brightness: float32 may leave [0, 1], uint8 stays uint8.
 
-    Place them last: most albumentations transforms clip to [0, 1]. `p` is 1, unlike in albumentations, where forgetting
-    it leaves half the images clean.
+    Place them last: most albumentations transforms clip to [0, 1]. `p` is 1 by default; with albumentations' 0.5, half
+    of the images would stay clean.
 
     Attributes:
-        unclipped: Whether values may leave [0, 1], so that what clips after it would change it.
+        unclipped: Whether values may leave [0, 1], so that clipping after it would change them.
     """
 
     unclipped = True
@@ -51,7 +51,7 @@ class FloatTransform(ImageOnlyTransform):
     def __init__(self, p: float = 1.0, **ranges: Range) -> None:
         super().__init__(p=p)
         self._ranges = tuple(ranges)
-        for name, given in ranges.items():  # attributes, for albumentations shows a transform by its arguments' names
+        for name, given in ranges.items():  # attributes named like the arguments, because albumentations prints them
             setattr(self, name, bounds(name, given))
 
     def get_params(self) -> dict[str, Any]:
@@ -59,12 +59,16 @@ class FloatTransform(ImageOnlyTransform):
         return {name: float(self.random_generator.uniform(*getattr(self, name))) for name in self._ranges}
 
     def apply(self, img: Float, **params: Any) -> Float:
-        """Returns H×W×C float32, not clipped.
+        """Returns H×W×C float32, not clipped; for a uint8 image uint8, clipped and rounded.
 
         Raises:
-            TypeError: If the image is not float32, whose integer types could not hold unclipped noise.
+            TypeError: If the image is neither float32 nor uint8.
         """
-        _require_float32(self, img)
+        _check_dtype(self, img)
+        if img.dtype == np.uint8:
+            values = self.corrupt(img / np.float32(255), **params)
+            rounded: Any = np.rint(values.clip(0, 1) * 255).astype(np.uint8)
+            return rounded  # type: ignore[no-any-return]
         return self.corrupt(img, **params)
 
     @abstractmethod
@@ -73,9 +77,9 @@ class FloatTransform(ImageOnlyTransform):
 
 
 class MaskTransform(DualTransform):
-    """What makes holes: changes the image there, and sets the mask to 1 there if one is passed along.
+    """Base class of transforms that make holes: they change the image and set the mask, if given, to 1 there.
 
-    The rest of the image keeps its values to the bit, also those outside [0, 1]; holes that the mask already has stay.
+    The rest of the image stays bit-identical, also outside [0, 1]; holes that the mask already has stay.
     `albumentations.CoarseDropout(fill=0, fill_mask=1)` follows the same rule, so boxes need no class of ours.
     """
 
@@ -89,22 +93,24 @@ class MaskTransform(DualTransform):
         """Draws a hole for an image of H×W×C.
 
         Returns:
-            The hole, H×W; and what stands in it: one number, or N×C or N×1 for the N pixels of the hole, row by row.
+            The hole, H×W, and its values: one number, or N×C or N×1 for the N pixels of the hole, row by row.
         """
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        """Draws the hole once, for image and mask alike."""
+        """Draws the hole once, for both image and mask."""
         hole, values = self.draw_hole(data["image"])
         return {"hole": hole, "values": values}
 
     def apply(self, img: Float, hole: Bool, values: float | Float, **params: Any) -> Float:
-        """Returns the image with the hole in it, H×W×C float32.
+        """Returns the image with the hole in it, H×W×C of the image's type.
 
         Raises:
-            TypeError: If the image is not float32.
+            TypeError: If the image is neither float32 nor uint8.
         """
-        _require_float32(self, img)
+        _check_dtype(self, img)
         damaged = img.copy()
+        if img.dtype == np.uint8:
+            values = np.rint(np.clip(values, 0, 1) * 255)
         damaged.reshape(hole.size, -1)[np.flatnonzero(hole)] = values  # twice as fast as damaged[hole]
         return damaged
 

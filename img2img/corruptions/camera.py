@@ -1,4 +1,4 @@
-"""The noise of a camera's sensor as it looks after the camera has made a photograph of it."""
+"""Noise of a camera's sensor, as it looks in the developed photograph."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class CameraNoise(RandomNoise):
     """Adds shot and read noise where it arises, in the sensor's linear colours, and develops it with the image.
 
     The noise passes through white balance, demosaicing and the tone curve: it is stronger in red and blue than in
-    green, shared by neighbouring pixels, and strongest in the shadows. The image itself is not demosaicked, so that the
-    target stays what a long exposure would show. After Brooks et al., "Unprocessing images for learned raw denoising",
-    CVPR 2019, whose levels of noise and white balance these are; RGB images only.
+    green, correlated between neighbouring pixels, and strongest in the shadows. The image itself is not demosaicked, so
+    the target stays what a long exposure would show. After Brooks et al., "Unprocessing images for learned raw
+    denoising", CVPR 2019, with their levels of noise and white balance. RGB images only.
 
     Args:
-        shot: Variance per unit of light, in units of the linear range; drawn log-uniformly. Read noise follows from it
-            as in phones of the Darmstadt Noise Dataset (their equation 4).
+        shot: Variance per unit of light, in units of the linear range; drawn log-uniformly. Read noise depends on it as
+            in phones of the Darmstadt Noise Dataset (their equation 4).
         p: Probability of applying it.
 
     Raises:
@@ -63,7 +63,7 @@ class CameraNoise(RandomNoise):
         """Returns the photograph with its noise, unclipped.
 
         Raises:
-            UserError: If the image has not three channels.
+            UserError: If the image does not have three channels.
         """
         if img.shape[2] != 3:
             raise UserError(f"CameraNoise needs RGB images (data.channels: 3), not {img.shape[2]} channel(s)")
@@ -71,13 +71,13 @@ class CameraNoise(RandomNoise):
         light = _linear(np.maximum(img, 0)) / balance
         noise = self._normal(img.shape) * np.sqrt(shot * light + read)
         developed = _tone((light + _demosaicked(noise, corner)) * balance)
-        # The image keeps what the tone curve's rounding would take: without noise it comes back to the bit.
+        # A difference, so that the tone curve's rounding errors cancel: without noise the image is bit-identical.
         result: NDArray[np.float32] = img + (developed - _tone(light * balance))
         return result
 
 
 def _demosaicked(noise: NDArray[np.float32], corner: tuple[int, int]) -> NDArray[np.float32]:
-    """Returns H×W×3 noise as a Bayer sensor sees it, interpolated bilinearly; `corner` is a red pixel's place."""
+    """Returns H×W×3 noise as a Bayer sensor sees it, interpolated bilinearly; `corner` is a red pixel's position."""
     height, width = noise.shape[:2]
     rows, columns = np.arange(height)[:, None] % 2, np.arange(width)[None, :] % 2
     red = (rows == corner[0]) & (columns == corner[1])
@@ -97,7 +97,7 @@ def _linear(value: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _tone(linear: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Applies sRGB's tone curve; below black it goes on as the straight line that it is there."""
+    """Applies sRGB's tone curve; below black it continues as a straight line."""
     bent = 1.055 * np.maximum(linear, 0.0031308) ** (1 / 2.4) - 0.055
     value: NDArray[np.float32] = np.where(linear <= 0.0031308, 12.92 * linear, bent)
     return value.astype(np.float32)

@@ -1,4 +1,4 @@
-"""Masks that are drawn: strokes of a brush, scratches and dust, text."""
+"""Drawn masks: brush strokes, scratches and dust, text."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from img2img.corruptions.base import Bool, Float, MaskTransform, Range, bounds
 
 
 class Strokes(MaskTransform):
-    """Free-form strokes: random walks of a round brush that turn to and fro.
+    """Free-form strokes: random walks of a round brush that turns back and forth.
 
     After Yu et al., "Free-Form Image Inpainting with Gated Convolution" (DeepFill v2), ICCV 2019, algorithm 1, and
     Suvorov et al., "Resolution-robust Large Mask Inpainting with Fourier Convolutions" (LaMa), WACV 2022. Unlike there,
-    strokes are added until they cover a share of the image, so that the task is as hard on crops as on whole images.
+    strokes are added until they cover a given fraction of the image, so that crops are as hard as whole images.
 
     Args:
-        width: Width of the brush in pixels, or a range; drawn anew for each stroke. Thin: (2, 6), medium: (5, 25),
-            thick: (25, 50). Where the coverage leaves too little room for a stroke, the brush gets thinner.
-        length: Length of a stroke's straight segments in pixels, or a range; drawn anew for each segment.
+        width: Width of the brush in pixels, or a range; drawn for each stroke. Thin: (2, 6), medium: (5, 25), thick:
+            (25, 50). If the coverage leaves too little room for a stroke, the brush gets thinner.
+        length: Length of a stroke's straight segments in pixels, or a range; drawn for each segment.
         turns: How often a stroke turns, or a range.
-        coverage: Share of the image that is covered, or a range.
-        fill: What stands in the image there.
+        coverage: Fraction of the image that is covered, or a range.
+        fill: Value of the image in the holes.
         p: Probability of applying it.
 
     Raises:
-        ValueError: If a number is out of its range (width, length >= 1, turns >= 0, coverage in [0, 0.9], more than
-            which random strokes hardly reach) or a range is reversed.
+        ValueError: If an argument is out of range (width, length >= 1, turns >= 0, coverage in [0, 0.9], because random
+            strokes hardly cover more) or a range is reversed.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Strokes(MaskTransform):
         hole = np.zeros(img.shape[:2], np.uint8)
         area = self._uniform(self.coverage) * hole.size
         missing, painted = area, 0.0
-        # Strokes cover each other and leave the image, hence "painted", which bounds their number.
+        # Strokes may overlap or leave the image, so "painted" bounds their number.
         while missing >= max(1.0, 0.1 * area) and painted < 5 * area:
             brush = min(self._uniform(self.width), math.sqrt(missing / 2))  # at least a stroke of two brush widths fits
             painted += self._walk(hole, max(brush, 1.0), missing)
@@ -69,12 +69,12 @@ class Strokes(MaskTransform):
         segments = int(self.random_generator.integers(int(self.turns[0]), int(self.turns[1]), endpoint=True)) + 1
         x, y = (self.random_generator.random(2) * (width, height)).tolist()
         lengths = self.random_generator.uniform(*self.length, segments).tolist()
-        # Turns of 60° to 150°, to the left and to the right by turns, as of someone who rubs something out.
+        # Turns of 60° to 150°, alternately left and right, like someone erasing something.
         angles = self.random_generator.uniform(math.pi / 3, math.pi * 5 / 6, segments).tolist()
         direction = self.random_generator.random() * 2 * math.pi
         painted = 0.0
         for number, (length, angle) in enumerate(zip(lengths, angles, strict=True)):
-            reach = min(length, (missing - painted) / brush - brush)  # the round ends take their part
+            reach = min(length, (missing - painted) / brush - brush)  # the round ends cover pixels too
             if number and reach < 1:
                 break
             start = (int(x), int(y))
@@ -88,24 +88,24 @@ class Strokes(MaskTransform):
 
 
 class Scratches(MaskTransform):
-    """Scratches and dust of old photographs and film: damage to restore, and, by the mask, holes to inpaint.
+    """Scratches and dust of old photographs and film: damage to restore and, with the mask, holes to inpaint.
 
     Scratches are long, thin, nearly straight lines of varying width with gaps; dust is irregular specks and, one in
-    six, short bent hairs. Such defects are described by Kokaram, "Motion Picture Restoration", 1998, for film and by
-    Wan et al., "Bringing Old Photos Back to Life", CVPR 2020, for photographs; how they are drawn here is our own.
+    six, short bent hairs. Kokaram, "Motion Picture Restoration", 1998, describes such defects for film, and Wan et al.,
+    "Bringing Old Photos Back to Life", CVPR 2020, for photographs; the way they are drawn is our own.
 
     Args:
-        count: Scratches per 256×256 pixels (counted where their middles lie), or a range.
+        count: Scratches per 256×256 pixels (counted by their midpoints), or a range.
         length: Length of a scratch in pixels, or a range; drawn for each.
         width: Greatest width of a scratch in pixels, or a range; drawn for each.
         dust: Specks and hairs per 256×256 pixels, or a range.
         speck: Diameter of a speck in pixels, or a range; drawn for each.
         fill: Brightness of a defect, all channels alike, or a range; drawn for each: 1 where a print has lost its
-            emulsion, 0 for dust on a negative's print … (0.7, 1) makes light ones only.
+            emulsion, 0 for dust on a negative's print … (0.7, 1) draws only light ones.
         p: Probability of applying it.
 
     Raises:
-        ValueError: If a number is out of its range (length, width, speck >= 1, the others >= 0) or a range is reversed.
+        ValueError: If an argument is out of range (length, width, speck >= 1, the others >= 0) or a range is reversed.
     """
 
     def __init__(
@@ -137,13 +137,13 @@ class Scratches(MaskTransform):
         return hole, brightness[hole][:, None]
 
     def _number(self, density: float, pixels: float) -> int:
-        """Draws how many there are; the fraction is a chance, so that crops have as many as the whole."""
+        """Draws the number of defects, rounding at random, so that crops have as many per area as whole images."""
         return int(density * pixels / 256**2 + self.random_generator.random())
 
     def _curves(
         self, shape: tuple[int, ...], density: float, lengths: tuple[float, float], bend: float
     ) -> Iterator[NDArray[np.float64]]:
-        """Draws bent lines, N×2 (x, y) each, in the image and around it, so that a crop has its share of long ones."""
+        """Draws bent lines, N×2 (x, y) each, in and around the image, so that crops also show parts of long ones."""
         margin, size = lengths[1] / 2, np.array(shape[::-1])
         number = self._number(density, float(np.prod(size + 2 * margin)))
         centres = self.random_generator.random((number, 2)) * (size + 2 * margin) - margin
@@ -152,7 +152,7 @@ class Scratches(MaskTransform):
         sagitta = self.random_generator.uniform(-bend, bend, (number, 1)) * length
         along = np.stack([np.cos(angles), np.sin(angles)], 1)
         side = along[:, ::-1] * (-1, 1)
-        # What misses the image is not drawn: its box, or its strip of the plane, lies aside (separating axes).
+        # Lines whose box or strip does not touch the image are not drawn (separating axes).
         offset, slack = centres - size / 2, np.abs(sagitta)
         near = (np.abs(offset) < size / 2 + np.abs(along) * length / 2 + slack).all(1)
         near &= np.abs((offset * side).sum(1)) < (np.abs(side) * size / 2).sum(1) + slack[:, 0]
@@ -161,7 +161,7 @@ class Scratches(MaskTransform):
             yield centres[n] + steps * length[n] * along[n] + (1 - 4 * steps**2) * sagitta[n] * side[n]
 
     def _scratch(self, brightness: Float, points: NDArray[np.float64], width: float) -> None:
-        """Draws a line whose pressure varies; where it is negative, nothing was scratched."""
+        """Draws a line of varying pressure, with gaps where the pressure is negative."""
         knots = max(3, len(points) // 4)
         pressure = np.interp(
             np.linspace(0, knots - 1, len(points)), range(knots), self.random_generator.uniform(-0.4, 1, knots)
@@ -191,14 +191,14 @@ class TextMask(MaskTransform):
     """Lines of random words over the image: the "text removal" of Bertalmio et al., "Image Inpainting", SIGGRAPH 2000.
 
     Args:
-        size: Size of the letters in pixels, or a range; one for an image.
-        coverage: Share of the image that the letters cover, or a range; a page that is full holds no more (about a
-            fifth). On images of a few letters only roughly.
-        fill: What stands in the image there.
+        size: Size of the letters in pixels, or a range; drawn once per image.
+        coverage: Fraction of the image that the letters cover, or a range; a full page covers about a fifth, never
+            more. Approximate on images with room for only a few letters.
+        fill: Value of the image in the holes.
         p: Probability of applying it.
 
     Raises:
-        ValueError: If a number is out of its range (size >= 4, coverage in [0, 1]) or a range is reversed.
+        ValueError: If an argument is out of range (size >= 4, coverage in [0, 1]) or a range is reversed.
     """
 
     def __init__(
@@ -220,7 +220,7 @@ class TextMask(MaskTransform):
         missing = area = self._uniform(self.coverage) * height * width
         page = Image.new("L", (width, height))
         pen = ImageDraw.Draw(page)
-        pen.fontmode = "1"  # a pixel is missing or it is not
+        pen.fontmode = "1"  # no antialiasing: a pixel is either missing or not
         leading = round(1.25 * size)
         tops = np.arange(-int(self.random_generator.integers(leading)), height, leading)
         for top in self.random_generator.permutation(tops).tolist():
@@ -235,10 +235,10 @@ class TextMask(MaskTransform):
 
 
 _ALPHABET = string.ascii_letters + string.digits + " " * 12
-"""A sixth are spaces, which makes words."""
+"""One character in six is a space, which separates words."""
 
 _SHIFT = 4
-"""Bits of a pixel's fraction in what OpenCV draws."""
+"""Fractional bits of the coordinates that OpenCV draws."""
 
 
 def _fixed(points: NDArray[np.float64]) -> NDArray[np.int32]:
@@ -248,7 +248,7 @@ def _fixed(points: NDArray[np.float64]) -> NDArray[np.int32]:
 
 @lru_cache(maxsize=64)
 def _font(size: int) -> tuple[ImageFont.FreeTypeFont | ImageFont.ImageFont, float, float]:
-    """Returns Pillow's own font, and the mean advance and number of inked pixels of its letters."""
+    """Returns Pillow's built-in font, and the mean advance and number of inked pixels of its letters."""
     font = ImageFont.load_default(size)
     page = Image.new("L", (2 * size * len(_ALPHABET), 2 * size))
     pen = ImageDraw.Draw(page)

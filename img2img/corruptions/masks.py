@@ -1,4 +1,4 @@
-"""Masks of single pixels: missing ones, and the blind spots of self-supervised denoising."""
+"""Masks of single pixels: missing pixels, and the blind spots of self-supervised denoising."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from img2img.corruptions.base import Bool, Float, MaskTransform, Range, bounds
 
 
 class RandomPixels(MaskTransform):
-    """Pixels are missing independently of each other, with all their channels.
+    """Removes pixels independently of each other, with all their channels.
 
-    The usual test of inpainting by pixels, e.g. in Ulyanov et al., "Deep Image Prior", CVPR 2018, and before.
+    A common test of inpainting, e.g. in Ulyanov et al., "Deep Image Prior", CVPR 2018, and earlier papers.
 
     Args:
-        share: Share of the pixels that are missing, or a range.
-        fill: What stands in the image there.
+        share: Fraction of the pixels that are missing, or a range.
+        fill: Value of the image in the holes.
         p: Probability of applying it.
 
     Raises:
@@ -36,16 +36,16 @@ class RandomPixels(MaskTransform):
 
 
 class BlindSpots(MaskTransform):
-    """Replaces evenly spread pixels by neighbours, so that a network learns to guess them: Noise2Void's masking.
+    """Replaces evenly spread pixels by neighbours, so that a network learns to predict them: Noise2Void's masking.
 
-    Krull et al., "Noise2Void: Learning Denoising from Single Noisy Images", CVPR 2019. A network that is asked for the
-    noisy value at these pixels, and cannot see it, learns the clean one, if noise is independent between pixels.
+    Krull et al., "Noise2Void: Learning Denoising from Single Noisy Images", CVPR 2019. A network that must predict the
+    noisy value at these pixels without seeing it learns the clean one, if noise is independent between pixels.
 
     Args:
-        share: Share of the pixels that are replaced, in (0, 0.25]. The image is divided into boxes of 1 / share pixels;
-            in each, one pixel is drawn.
-        radius: A pixel is replaced, with all its channels, by another one of the (2·radius + 1)² around it, all equally
-            likely; beyond the image's border there are none.
+        share: Fraction of the pixels that are replaced, in (0, 0.25]. The image is divided into boxes of 1 / share
+            pixels; in each, one pixel is drawn.
+        radius: A pixel is replaced, with all its channels, by another one of the (2·radius + 1)² around it that lie
+            inside the image, all equally likely.
         p: Probability of applying it.
 
     Raises:
@@ -73,7 +73,7 @@ class BlindSpots(MaskTransform):
         boxes = math.ceil(height / side), math.ceil(width / side)
         rows = ((np.arange(boxes[0])[:, None] + self.random_generator.random(boxes)) * side).astype(np.intp)
         columns = ((np.arange(boxes[1]) + self.random_generator.random(boxes)) * side).astype(np.intp)
-        # The last boxes reach over the border; what is drawn beyond is dropped, so that all pixels are equally likely.
+        # The last boxes extend beyond the border; pixels drawn there are dropped, so that all are equally likely.
         inside = (rows < height) & (columns < width)
         hole = np.zeros(shape, np.bool_)
         hole[rows[inside], columns[inside]] = True
@@ -88,7 +88,7 @@ class BlindSpots(MaskTransform):
         )
         wide = right - left + 1
         count = (bottom - top + 1) * wide
-        # Pixels of the window are numbered row by row; those from the own one on move up by one, which leaves it out.
+        # Pixels of the window are numbered row by row; numbers from the pixel's own on move up by one, to skip it.
         number = (self.random_generator.random(rows.size) * (count - 1)).astype(np.intp)
         number += number >= (rows - top) * wide + columns - left
         number = np.minimum(number, count - 1)  # an image of one pixel has no other

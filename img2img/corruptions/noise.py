@@ -22,16 +22,16 @@ class RandomNoise(FloatTransform):
 class GaussianNoise(RandomNoise):
     """Adds white Gaussian noise and does **not** clip, as the denoising benchmarks do.
 
-    `albumentations.GaussNoise` clips to [0, 1], which shifts the mean of dark and bright regions: another task than
-    the one of the published tables.
+    `albumentations.GaussNoise` clips to [0, 1], which shifts the mean of dark and bright regions: a different task
+    from that in published tables.
 
     Args:
         sigma: Standard deviation in 8-bit units (25 means 25/255), or a range.
         p: Probability of applying it.
         map_size: If given, sigma varies smoothly over the image (Zhang et al., "FFDNet", IEEE TIP 2018, test such
             spatially variant noise): map_size × map_size sigmas are drawn from the range and enlarged to the image.
-        match_gray: Gives all channels of an image without colour the same noise, as a gray photograph has that was
-            saved as RGB. One model then learns both, with `ToGray` among the shared geometry.
+        match_gray: Gives all channels of an image without colour the same noise, like a gray photograph saved as RGB.
+            With `ToGray` in the shared geometry, one model then learns both.
 
     Raises:
         ValueError: If sigma is negative, its range is reversed or map_size is less than 1.
@@ -59,16 +59,16 @@ class GaussianNoise(RandomNoise):
         low, high = self.sigma
         coarse = self.random_generator.uniform(low, high, (size, size)).astype(np.float32)
         smooth = cv2.resize(coarse, img.shape[1::-1], interpolation=cv2.INTER_CUBIC)
-        # A cubic overshoots, and sigma must neither leave its range nor become negative.
+        # Cubic interpolation overshoots, but sigma must neither leave its range nor become negative.
         sigmas: NDArray[np.float32] = np.clip(smooth, low, high)
         return sigmas[..., None] if img.ndim == 3 else sigmas
 
 
 class CorrelatedNoise(RandomNoise):
-    """Adds Gaussian noise that neighbouring pixels share: white noise, blurred, scaled back to its sigma.
+    """Adds spatially correlated Gaussian noise: white noise, blurred, scaled back to its sigma.
 
-    The noise of demosaicked, denoised or enlarged photographs and of scanned film is of this kind, and networks trained
-    on white noise leave it in.
+    Demosaicked, denoised or enlarged photographs and scanned film have such noise, and networks trained on white noise
+    do not remove it.
 
     Args:
         sigma: Standard deviation in 8-bit units, or a range.
@@ -97,7 +97,7 @@ class CorrelatedNoise(RandomNoise):
     def _shared(self, shape: tuple[int, ...], sigma: float, radius: float) -> NDArray[np.float32]:
         reach = int(np.ceil(4 * radius))
         kernel = cv2.getGaussianKernel(2 * reach + 1, max(radius, 1e-6), cv2.CV_32F)
-        # The margin spares the border a padding, which would change the variance there.
+        # The margin avoids padding at the border, which would change the variance there.
         height, width, channels = shape
         white = self._normal((height + 2 * reach, width + 2 * reach, channels))
         blurred = cv2.sepFilter2D(white, -1, kernel, kernel).reshape(white.shape)
@@ -108,12 +108,12 @@ class CorrelatedNoise(RandomNoise):
 
 
 class ChromaNoise(CorrelatedNoise):
-    """Adds blotches of colour: noise that neighbouring pixels share, and that leaves the luma (Rec. 601) as it is.
+    """Adds blotches of colour: spatially correlated noise that leaves the luma (Rec. 601) unchanged.
 
-    What phones and older cameras leave in the shadows, where their own noise reduction spares the luma.
+    Phones and older cameras leave such noise in the shadows, where their own noise reduction spares the luma.
 
     Args:
-        sigma: Standard deviation in 8-bit units of each channel before the luma is taken out, or a range.
+        sigma: Standard deviation in 8-bit units of each channel before the luma is removed, or a range.
         radius: Standard deviation of the Gaussian blur, in pixels, or a range.
         p: Probability of applying it.
 
@@ -127,7 +127,7 @@ class ChromaNoise(CorrelatedNoise):
     def corrupt(
         self, img: NDArray[np.float32], sigma: float = 0.0, radius: float = 0.0, **params: Any
     ) -> NDArray[np.float32]:
-        """Returns img + noise; a gray image, which has no colour, as it is."""
+        """Returns img + noise; a gray image, which has no colour, stays unchanged."""
         if img.shape[2] != 3:
             return img.copy()
         noise = self._shared(img.shape, sigma, radius)
@@ -137,10 +137,10 @@ class ChromaNoise(CorrelatedNoise):
 
 
 class PoissonGaussianNoise(RandomNoise):
-    """A camera's noise: photons counted (shot noise) and read out (Gaussian), variance = gain·x + read².
+    """Adds a camera's shot noise (Poisson) and read noise (Gaussian): variance = gain·x + read².
 
-    Foi et al., "Practical Poissonian-Gaussian noise modeling", IEEE TIP 2008; x is taken as proportional to light, as
-    in raw images.
+    Foi et al., "Practical Poissonian-Gaussian noise modeling", IEEE TIP 2008; x is assumed to be proportional to light,
+    as in raw images.
 
     Args:
         gain: Brightness of one photon in 8-bit units, or a range: 1 means that white (255) is 255 photons.
@@ -162,7 +162,7 @@ class PoissonGaussianNoise(RandomNoise):
     def corrupt(
         self, img: NDArray[np.float32], gain: float = 0.0, read: float = 0.0, **params: Any
     ) -> NDArray[np.float32]:
-        """Returns the counted and read image; negative values, which other noise may have left, hold no photons."""
+        """Returns the noisy image; negative values, which other noise may have left, get no shot noise."""
         counted = img
         if gain > 0:
             photons = self.random_generator.poisson(np.maximum(img, 0) * (255 / gain))
@@ -192,12 +192,12 @@ class SpeckleNoise(RandomNoise):
 
 
 class Clip(FloatTransform):
-    """Clips to [0, 1] and rounds to the levels of a file: what is left of noise in a photograph that was saved.
+    """Clips to [0, 1] and rounds to the levels of a file, as saving a photograph does.
 
-    After an unclipped noise it makes the clipped variant of it.
+    After unclipped noise, this gives the clipped variant.
 
     Args:
-        levels: Levels to round to: 256 for 8 bits, 65536 for 16; None not to round.
+        levels: Levels to round to: 256 for 8 bits, 65536 for 16; None for no rounding.
         p: Probability of applying it.
 
     Raises:
@@ -213,7 +213,7 @@ class Clip(FloatTransform):
         self.levels = levels
 
     def corrupt(self, img: NDArray[np.float32], **params: Any) -> NDArray[np.float32]:
-        """Returns what a file would hold."""
+        """Returns the image as a file would hold it."""
         clipped: NDArray[np.float32] = np.clip(img, 0, 1)
         if self.levels is None:
             return clipped

@@ -1,4 +1,4 @@
-"""What time does to photographs."""
+"""Ageing of photographs."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from numpy.typing import NDArray
 from img2img.corruptions.base import FloatTransform, Range, bounds
 
 _DEEPEST = 1 / 255
-"""What counts as a print's deepest black: it has a density, and so fades; 0 has none."""
+"""A print's deepest black: its density is finite, so it fades; that of 0 is not."""
 
 _YELLOW = (0.1, 0.35, 1.0)
-"""How much of the stain red, green and blue light meet: our choice of a paper's yellow."""
+"""How strongly the stain absorbs red, green and blue light: our choice of a paper's yellow."""
 
 
 class Fading(FloatTransform):
     """Fades a colour photograph: its dyes lose density, each at its own rate, and its paper yellows.
 
-    In optical density D = -log10(x), channel by channel: D becomes (1 - lost) · D, that is x becomes x^(1 - lost), so
-    that whites stay and blacks are lifted; then the paper's stain takes its share of all light, of the blue most:
-    x · (1 - stain · (0.1, 0.35, 1)). The part lost is strength · (1 + cast · u) with u drawn from [-1, 1] for each
-    channel. As x is a power of light in the usual colour spaces, this holds without going back to light.
+    In each channel, the optical density D = -log10(x) becomes (1 - lost) · D, that is, x becomes x^(1 - lost): whites
+    stay and blacks are lifted. Then the paper's stain absorbs some light, most of it blue:
+    x · (1 - stain · (0.1, 0.35, 1)). The lost fraction is strength · (1 + cast · u) with u drawn from [-1, 1] for each
+    channel. Because x is a power of light in the common colour spaces, no conversion to linear light is needed.
 
-    That dyes fade at different rates and that stain forms in the whites is described by Wilhelm and Brower, "The
-    Permanence and Care of Color Photographs", 1993. The model is a simple one and the numbers are ours, not theirs:
-    channels stand for dyes, though real dyes absorb some of the others' light.
+    Wilhelm and Brower, "The Permanence and Care of Color Photographs", 1993, describe that dyes fade at different rates
+    and that stain forms in the whites. The model is simple and its numbers are ours, not theirs: each channel stands
+    for a dye, though real dyes also absorb some of the others' light.
 
-    Takes float32 H×W×3, or H×W×1, which gets no cast; returns float32 in [0, 1] (and clips what was outside, so it
-    stands before unclipped noise).
+    Takes float32 H×W×3, or H×W×1, which gets no cast; returns float32 clipped to [0, 1], so place it before unclipped
+    noise.
 
     Args:
-        strength: Part of the density that is lost, in [0, 1], or a range.
-        cast: How much the channels differ in that, in [0, 1], or a range: 0 is alike, 1 from nothing to twice.
-        stain: Part of the blue light that yellowed paper keeps, in [0, 1], or a range.
+        strength: Fraction of the density that is lost, in [0, 1], or a range.
+        cast: How much that differs between channels, in [0, 1], or a range: 0 not at all, 1 from nothing to twice.
+        stain: Fraction of the blue light that yellowed paper absorbs, in [0, 1], or a range.
         p: Probability of applying it.
 
     Raises:

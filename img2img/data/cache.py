@@ -1,6 +1,6 @@
-"""Images decoded once, then read through memory maps that all workers and ranks share.
+"""Cache of decoded images, which all workers and ranks read through shared memory maps.
 
-A crop of a 12-megapixel photograph then costs the pages it touches, not the decoding of a JPEG.
+Each image is decoded once. A crop of a 12-megapixel photograph then costs only the pages it touches.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ from tqdm import tqdm
 from img2img.imaging.files import UnreadableImage, read_finite, to_channels
 from img2img.imaging.reading import read_header
 
-_FORMAT = 1  # part of every key: raise it when the stored pixels would come out otherwise
-_OPEN_MAPS = 100  # a memory map holds a file descriptor, of which some systems allow a process 256
+_FORMAT = 1  # part of every key; increase it when a change makes the stored pixels different
+_OPEN_MAPS = 100  # each memory map holds a file descriptor, and some systems allow a process only 256
 _SHOW_PROGRESS_FROM = 50  # files
 
 
 def cache_folder() -> Path:
-    """Returns the cache's folder: `$IMG2IMG_CACHE`, or the place where this operating system keeps caches."""
+    """Returns the cache's folder, in `$IMG2IMG_CACHE` or the operating system's folder for caches."""
     return Path(os.environ.get("IMG2IMG_CACHE") or platformdirs.user_cache_dir("img2img")) / "decoded"
 
 
 class Finish(Protocol):
-    """What is done to decoded pixels before they are stored; used by several threads at once."""
+    """A transform of decoded pixels before they are stored; several threads call it at once."""
 
     def key(self, path: Path) -> str:
-        """Returns all that the result depends on beside the file itself: another key, another stored file."""
+        """Returns everything that the result depends on except the file itself; each key has its own stored file."""
 
     def __call__(self, path: Path, pixels: NDArray[Any]) -> NDArray[Any]:
-        """Returns what to store for an image, H×W×C, of its decoded pixels."""
+        """Returns the pixels to store for an image, H×W×C, given its decoded pixels."""
 
 
 class _Chained:
-    """One finish after another."""
+    """Applies one finish after another."""
 
     def __init__(self, first: Finish, then: Finish) -> None:
         self.first, self.then = first, then
@@ -61,14 +61,14 @@ class _Chained:
 class DecodedCache:
     """Decoded images as `.npy` files, keyed by the source's path, size and modification time.
 
-    Beside them, `.bad` files hold why a source cannot be decoded, `.large` files how many bytes one that did not fit
-    would take.
+    Beside them, a `.bad` file holds the reason why a source cannot be decoded, and a `.large` file the bytes that an
+    image would take if it did not fit.
 
     Args:
         channels: Channels to decode to: 3 for RGB, 1 for gray.
-        limit_gb: The most that the folder may hold, in 10^9 bytes; the least recently used files of other runs make
-            room, what does not fit is decoded at each use. 0 switches the cache off.
-        folder: Where the files lie; None for `cache_folder()`.
+        limit_gb: Size limit of the folder, in 10^9 bytes. The least recently used files of other runs are deleted to
+            make room; images that still do not fit are decoded at each use. 0 switches the cache off.
+        folder: Folder of the files; None for `cache_folder()`.
     """
 
     def __init__(self, channels: int, limit_gb: float, folder: Path | None = None) -> None:
@@ -78,20 +78,20 @@ class DecodedCache:
         self.finish: Finish | None = None
 
     def finished_by(self, finish: Finish) -> DecodedCache:
-        """Returns a cache in the same folder and limit whose images are finished so, last, before they are stored."""
+        """Returns a cache with the same folder and limit that also applies `finish`, last, before storing images."""
         other = copy.copy(self)
         other.finish = finish if self.finish is None else _Chained(self.finish, finish)
         return other
 
     def prepare(self, paths: Sequence[Path], keep: Collection[str] = ()) -> None:
-        """Decodes what the cache lacks; run once, with all the images of a run, before others read.
+        """Decodes the images that the cache lacks; call it once, with all images of a run, before reading them.
 
-        A file that cannot be decoded is remembered with its reason, see `problem`. Where a run has several caches,
-        see `prepare_all`.
+        A file that cannot be decoded is recorded with the reason, see `problem`. For several caches, see
+        `prepare_all`.
 
         Args:
             paths: The images.
-            keep: Keys of further stored images that must not make room for these.
+            keep: Keys of other stored images that must not be deleted to make room.
         """
         if self.limit <= 0:
             return
@@ -109,7 +109,7 @@ class DecodedCache:
         return {self._key(path) for path in paths}
 
     def problem(self, path: Path) -> str | None:
-        """Returns why an image cannot be decoded, or None if it can; decodes it where the cache does not know."""
+        """Returns why an image cannot be decoded, or None if it can; decodes it if the cache does not know."""
         if self._file(path, ".npy").exists() or self._file(path, ".large").exists():
             return None
         with suppress(FileNotFoundError):
@@ -121,10 +121,10 @@ class DecodedCache:
         return None
 
     def open(self, path: Path) -> NDArray[Any]:
-        """Returns an image as H×W×C, uint8, uint16 or float32 (or as it was finished); do not write to it.
+        """Returns an image as H×W×C, uint8, uint16 or float32 (or as its finish returned it); do not write to it.
 
         Raises:
-            UnreadableImage: If it cannot be decoded.
+            UnreadableImage: If the image cannot be decoded.
         """
         try:
             return _open_map(self._file(path, ".npy"))
@@ -132,14 +132,14 @@ class DecodedCache:
             return self._finished(path)
 
     def pixels(self, path: Path) -> int:
-        """Returns how many pixels an image has.
+        """Returns an image's number of pixels.
 
         Raises:
-            UnreadableImage: If it cannot be decoded.
+            UnreadableImage: If the image cannot be decoded.
         """
         stored = self._file(path, ".npy").exists()
         if not stored and self.finish is None:
-            header = read_header(path)  # instead of decoding what the cache does not keep
+            header = read_header(path)  # cheaper than decoding an image that the cache does not keep
             return header.height * header.width
         height, width = self.open(path).shape[:2]
         return int(height * width)
@@ -161,11 +161,11 @@ class DecodedCache:
         return pixels if self.finish is None else self.finish(path, pixels)
 
     def _decode_and_store(self, path: Path, room: _Room) -> None:
-        """Stores the pixels, or the reason why there are none."""
+        """Stores the pixels, or the reason why the image cannot be decoded."""
         try:
             pixels = np.ascontiguousarray(self._finished(path))
         except UnreadableImage as error:
-            if not isinstance(error.__cause__, OSError):  # a permission may be given, a disk come back
+            if not isinstance(error.__cause__, OSError):  # access may be granted, a disk may come back
                 self._file(path, ".bad").write_text(str(error), encoding="utf-8")
             return
         if not room.take(pixels.nbytes):
@@ -175,7 +175,7 @@ class DecodedCache:
         try:
             with os.fdopen(descriptor, "wb") as file:
                 np.save(file, pixels)
-            os.replace(name, self._file(path, ".npy"))  # whole or not at all, whoever else is writing it too
+            os.replace(name, self._file(path, ".npy"))  # atomic, even if another process writes it too
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
@@ -184,7 +184,7 @@ class DecodedCache:
     def _key(self, path: Path) -> str:
         try:
             stat = path.stat()
-        except OSError:  # it vanished, or is a broken link: nothing stored is its
+        except OSError:  # it vanished or is a broken link, so nothing is stored for it
             return "absent"
         identity = f"{_FORMAT}|{self.channels}|{os.path.abspath(path)}|{stat.st_size}|{stat.st_mtime_ns}"
         if self.finish is not None:
@@ -196,19 +196,19 @@ class DecodedCache:
 
 
 def prepare_all(requests: Sequence[tuple[DecodedCache, Sequence[Path]]]) -> None:
-    """Prepares several caches that share a folder, so that none makes room at another's cost."""
+    """Prepares several caches that share a folder, so that none deletes another's images to make room."""
     keep = {key for cache, paths in requests for key in cache.keys(paths)}
     for cache, paths in requests:
         cache.prepare(paths, keep)
 
 
 class _Room:
-    """What is left of the cache's limit, shared by the threads that fill it.
+    """Free bytes within the cache's limit, shared by the threads that fill it.
 
     Args:
         folder: The cache's folder.
-        limit: Bytes that it may hold.
-        keep: Keys of the files that must not make room.
+        limit: Bytes that the folder may hold.
+        keep: Keys of the files that must not be deleted.
     """
 
     def __init__(self, folder: Path, limit: int, keep: set[str]) -> None:
@@ -219,7 +219,7 @@ class _Room:
             self._evict(0)
 
     def take(self, size: int) -> bool:
-        """Takes `size` bytes, deleting the least recently used files of other runs; returns whether they fit."""
+        """Reserves `size` bytes, deleting the least recently used files of other runs; returns whether they fit."""
         with self.lock:
             if size > self.left:
                 self._evict(size)
@@ -232,13 +232,13 @@ class _Room:
             if needed <= self.left:
                 break
             if file.stem not in self.keep:
-                with suppress(OSError):  # another run was faster, or (on Windows) has it open
+                with suppress(OSError):  # another run deleted it first, or (on Windows) has it open
                     file.unlink()
                     self.left += size
 
     def _files(self) -> Iterator[tuple[float, int, Path]]:
         for file in self.folder.glob("*.npy"):
-            with suppress(OSError):  # another run evicted it at this moment
+            with suppress(OSError):  # another run has just deleted it
                 stat = file.stat()
                 yield stat.st_mtime, stat.st_size, file
 

@@ -1,4 +1,4 @@
-"""The clean images of a split, as the commands that look at images through an autoencoder take them."""
+"""The clean images of a split for prediction: an autoencoder is measured on them when training ends."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
 from img2img.data.cache import DecodedCache
-from img2img.data.labelled_images import prediction_loader
+from img2img.data.labelled_images import prediction_loader, to_tensor
 from img2img.imaging.values import to_float
 
 
 class CleanImages(LightningDataModule):
-    """Readable images as they are stored in a cache; shared among the processes.
+    """Readable images as they are stored in a cache, shared among the processes.
 
-    A batch has `image` (N×C×H×W in [0, 1]), `n`, `path`, `counted` and `problem` (always empty), as that of
+    A batch has `image` (N×C×H×W in [0, 1]), `n`, `path`, `counted` and `problem` (always empty), as one of
     `LabelledImages` has.
 
     Args:
@@ -46,6 +45,5 @@ class _Images(Dataset[dict[str, Any]]):
 
     def __getitem__(self, item: tuple[int, bool]) -> dict[str, Any]:
         n, counted = item
-        pixels = to_float(np.array(self.cache.open(self.paths[n])))
-        image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+        image = to_tensor(to_float(np.array(self.cache.open(self.paths[n]))))
         return {"n": n, "counted": counted, "path": str(self.paths[n]), "problem": "", "image": image}

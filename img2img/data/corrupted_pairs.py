@@ -1,4 +1,4 @@
-"""The data module that makes pairs from clean images: geometry for both, corruption for the input."""
+"""Data module that makes pairs from clean images: geometry for both, corruption for the input."""
 
 from __future__ import annotations
 
@@ -13,35 +13,36 @@ import albumentations
 from img2img.corruptions import Clip, GaussianNoise
 from img2img.corruptions.base import MaskTransform
 from img2img.data.cache import DecodedCache
-from img2img.data.damage import FixedDamage
-from img2img.data.folders import MixedSource, Source, Split, resolve_root, whole_folder
+from img2img.data.fixed_corruption import FixedCorruption
+from img2img.data.paired_data import PairedData
 from img2img.data.pairs import EvaluationPairs, TrainingPairs, Transform
-from img2img.data.stream_data import PairedData
+from img2img.data.splits import MixedSource, Source, Split, resolve_root, whole_folder
 from img2img.errors import UserError
 
 
 class CorruptedPairs(PairedData):
-    """Clean images in, (corrupted, clean) pairs out.
+    """Data module of (corrupted, clean) pairs, made from clean images.
 
-    Validation and test corrupt each image by (seed, image) alone.
+    In validation and test, an image's corruption depends only on (seed, image).
 
     Args:
-        root: Folder with train/, val/ and test/, or one folder of images that is divided, or `starter`, the set that
-            comes with the program. Searched recursively. A list of several is trained on in turns, see `weights`.
+        root: Folder with train/, val/ and test/, or one folder of images to split, or `starter`, the set that comes
+            with the program. Searched recursively. With a list of folders, training alternates, see `weights`.
         corruption: Albumentations transforms that make the input from a copy of the target; None for blind Gaussian
-            noise with sigma in [0, 55]. What they mark in the `mask` target is a hole.
-        evaluation: Corruptions of validation and test by name; None for sigma15, sigma25 and sigma50.
-        fixed_corruption: Transforms that damage each training image once and for all, by (seed, image), before
-            anything else: input and target are both cut from the damaged image, so that training never sees a clean
+            noise with sigma in [0, 55]. Pixels that they mark in the `mask` target are holes.
+        evaluation: Corruptions for validation and test, by name. None for the `corruption` itself, or for sigma15,
+            sigma25 and sigma50 if that is only Gaussian noise.
+        fixed_corruption: Transforms that damage each training image once, depending only on (seed, image), before
+            anything else. Input and target are both cut from the damaged image, so training never sees a clean
             pixel. Their holes are not marked. Validation and test images stay clean.
         val_dir: Folder of validation images, instead of the root's.
         test_dir: Folder of test images, instead of the root's.
-        weights: How often each of several roots is drawn from, in any unit; None for in proportion to their pixels.
-        kwargs: What every `PairedData` takes: crop_size, batch_size, geometry, channels, predict_dir, predict_mask,
-            share, val_crop_size, val_images, num_workers, cache_gb, samples_per_epoch, seed.
+        weights: How often each of several roots is drawn from, in any unit; None to draw in proportion to their pixels.
+        kwargs: Arguments of `PairedData`: crop_size, batch_size, geometry, channels, share, val_crop_size, val_images,
+            num_workers, cache_gb, samples_per_epoch, seed.
 
     Raises:
-        UserError: If a number is out of its range, or the mask is none.
+        UserError: If an argument is out of range, or the list of roots is empty.
     """
 
     _advice = ", or set --data.val_dir and --data.test_dir"
@@ -63,15 +64,15 @@ class CorruptedPairs(PairedData):
         if roots == 0:
             raise UserError("root is an empty list; give a folder of photographs, or several")
         if weights is not None and (len(weights) != roots or min(weights) <= 0):
-            raise UserError(f"weights are one number above 0 for each root, {roots} of them, not {weights}")
+            raise UserError(f"weights must be {roots} number(s) above 0, one for each root, not {weights}")
         self.corruption = [GaussianNoise()] if corruption is None else corruption
-        self.evaluation = _standard_noise() if evaluation is None else evaluation
+        self.evaluation = _default_evaluation(self.corruption) if evaluation is None else evaluation
         self.fixed_corruption = fixed_corruption or []
         for transforms in (self.fixed_corruption + self.corruption, *self.evaluation.values()):
             _warn_of_clipping(transforms)
 
     def training_pairs(self) -> TrainingPairs:
-        """Returns the stream, whose item n is sample n; after `setup("fit")`."""
+        """Returns the stream, whose item n is sample n; call `setup("fit")` first."""
         source = self._sources["train"]
         if isinstance(source, MixedSource) and self.weights is None:
             source = source.weighted(self._opener("train", source).pixels)
@@ -84,7 +85,7 @@ class CorruptedPairs(PairedData):
         roots = [resolve_root(root) for root in ([self.root] if isinstance(self.root, str) else self.root)]
         for root, other in permutations(roots, 2):
             if other.resolve().is_relative_to(root.resolve()):
-                raise UserError(f"--data.root names {root} and, inside it, {other}: each image may come from one only")
+                raise UserError(f"--data.root names {root} and, inside it, {other}: each image may have only one root")
         return roots
 
     def _find(self, split: Split) -> Source:
@@ -108,23 +109,26 @@ class CorruptedPairs(PairedData):
     def _opener(self, split: Split, source: Source) -> DecodedCache:
         if split != "train" or not self.fixed_corruption:
             return self.cache
-        return self.cache.finished_by(FixedDamage(self.fixed_corruption, self._seed, source))
+        return self.cache.finished_by(FixedCorruption(self.fixed_corruption, self._seed, source))
 
 
-def _standard_noise() -> dict[str, list[Transform]]:
-    return {f"sigma{sigma}": [GaussianNoise(sigma)] for sigma in (15, 25, 50)}
+def _default_evaluation(corruption: list[Transform]) -> dict[str, list[Transform]]:
+    """Returns the papers' noise levels if the corruption is only Gaussian noise, otherwise the corruption itself."""
+    if all(isinstance(transform, GaussianNoise) for transform in corruption):
+        return {f"sigma{sigma}": [GaussianNoise(sigma)] for sigma in (15, 25, 50)}
+    return {"corrupted": corruption}
 
 
 def _warn_of_clipping(transforms: Sequence[Transform]) -> None:
-    """Warns where albumentations would clip noise that is meant to be unclipped."""
+    """Warns if a transform would clip noise that should stay unclipped."""
     noise: Transform | None = None
     for transform in _in_sequence(transforms):
         parts = _parts(transform)
         clipping = next((part for part in parts if _clips(part)), None)
         if noise is not None and clipping is not None:
             warnings.warn(
-                f"{type(noise).__name__} adds unclipped noise, which {type(clipping).__name__} after it clips to "
-                "[0, 1]; put noise last, or Clip behind it",
+                f"{type(noise).__name__} adds unclipped noise, but {type(clipping).__name__} after it clips to "
+                "[0, 1]; put noise last, or Clip after it",
                 stacklevel=3,
             )
         if clipping is not None or isinstance(transform, Clip):
@@ -133,7 +137,7 @@ def _warn_of_clipping(transforms: Sequence[Transform]) -> None:
 
 
 def _in_sequence(transforms: Sequence[Transform]) -> Iterator[Transform]:
-    """Yields transforms in their order, those of a Sequential one by one."""
+    """Yields transforms in order, and the members of a Sequential one by one."""
     for transform in transforms:
         if isinstance(transform, albumentations.Sequential):
             yield from _in_sequence(transform.transforms)
@@ -149,6 +153,6 @@ def _parts(transform: Transform) -> list[Transform]:
 
 
 def _clips(transform: Transform) -> bool:
-    """Returns whether a transform clips, other than on purpose: all of albumentations', that we know, but dropout."""
+    """Returns whether a transform clips unintentionally: all of albumentations that we know do, except dropout."""
     ours = isinstance(transform, MaskTransform | albumentations.CoarseDropout | Clip)
     return not ours and not getattr(transform, "unclipped", False)

@@ -1,4 +1,4 @@
-"""The data module of one's own pairs: two folders matched by relative path."""
+"""Data module of existing pairs: two folders of images, matched by relative path."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from img2img.data.cache import DecodedCache
-from img2img.data.folders import Source, Split, resolve_root, whole_folder
 from img2img.data.matching import listed, match_names
+from img2img.data.paired_data import PairedData
 from img2img.data.pairs import Pair, StreamPairs, Transform, WholePairs, apply_to_all, compose
+from img2img.data.splits import Source, Split, resolve_root, whole_folder
 from img2img.data.stream import Draws
-from img2img.data.stream_data import PairedData
 from img2img.errors import UserError
 from img2img.imaging.files import to_float
 
 
 @dataclass(frozen=True)
 class PairedSource(Source):
-    """Targets of one split, and their inputs.
+    """The targets of one split and their inputs.
 
     Attributes:
         inputs: The input of each target.
@@ -32,21 +32,21 @@ class PairedSource(Source):
 
 
 class FolderPairs(PairedData):
-    """Two folders of images in, (input, target) pairs out; nothing is added to them.
+    """Data module of (input, target) pairs from two folders of images; it adds no corruption.
 
-    The files of a pair have the same path in both folders, and the same or another extension; where the target's root
-    holds train/, val/ and test/, the input's holds them too. Validation and test name the pairs `pairs`.
+    The two files of a pair have the same path in both folders; their extensions may differ. If the target root holds
+    train/, val/ and test/, the input root must too. Validation and test call the corruption `pairs`.
 
     Args:
-        input_root: Folder of what you have, or `starter_jpeg`, the starter set as JPEG of low quality.
-        target_root: Folder of what you want, or `starter`; with train/, val/ and test/, or divided. Searched
+        input_root: Folder of the inputs, or `starter_jpeg`, the starter set as low-quality JPEG.
+        target_root: Folder of the targets, or `starter`; it holds train/, val/ and test/, or is split. Searched
             recursively.
-        input_channels: Channels of the inputs, 3 for RGB or 1 for gray; None for as many as `channels`, the targets'.
-        kwargs: What every `PairedData` takes: crop_size, batch_size, geometry, channels, predict_dir, predict_mask,
-            share, val_crop_size, val_images, num_workers, cache_gb, samples_per_epoch, seed.
+        input_channels: Channels of the inputs, 3 for RGB or 1 for gray; None for `channels`, like the targets.
+        kwargs: Arguments of `PairedData`: crop_size, batch_size, geometry, channels, share, val_crop_size, val_images,
+            num_workers, cache_gb, samples_per_epoch, seed.
 
     Raises:
-        UserError: If a number is out of its range, or the mask is none.
+        UserError: If an argument is out of range.
     """
 
     def __init__(
@@ -65,14 +65,14 @@ class FolderPairs(PairedData):
 
         Raises:
             FileNotFoundError: If a folder is missing or holds no readable image.
-            UserError: If a file has no partner or several, or partners differ in size.
+            UserError: If a file has no partner or several partners, or partners differ in size.
         """
         super().setup(stage)
         for source in self._sources.values():
             self._check_sizes(_paired(source))
 
     def training_pairs(self) -> StreamPairs:
-        """Returns the stream, whose item n is sample n; after `setup("fit")`."""
+        """Returns the stream, whose item n is sample n; call `setup("fit")` first."""
         source = _paired(self._sources["train"])
         return FolderTrainingPairs(source, self.input_cache, self.cache, self.geometry, self._seed)
 
@@ -90,7 +90,7 @@ class FolderPairs(PairedData):
         input_root = resolve_root(self.input_root, "--data.input_root")
         folder = input_root / targets.root.relative_to(self._root())  # its train/, or itself
         if not folder.is_dir():
-            raise UserError(f"{self._root()} has a folder {folder.name}/ but {input_root} has none; divide both alike")
+            raise UserError(f"{self._root()} has a folder {folder.name}/ but {input_root} has none; split both alike")
         inputs = _match(whole_folder(folder), whole_folder(targets.root))
         return PairedSource(targets.root, targets.paths, inputs)
 
@@ -113,13 +113,13 @@ class FolderPairs(PairedData):
 
 
 class FolderTrainingPairs(StreamPairs):
-    """The stream of crops that are cut from input and target at the same place.
+    """Training stream of crops, cut from input and target at the same place.
 
     Args:
         source: The pairs.
         input_cache: Opens the inputs.
         cache: Opens the targets.
-        geometry: What both share: crop, flips, rotations.
+        geometry: Transforms that both share: crop, flips, rotations.
         seed: Seed of the stream.
     """
 
@@ -136,20 +136,20 @@ class FolderTrainingPairs(StreamPairs):
         self.geometry = compose(geometry, additional_targets={"input": "image"})
 
     def pair(self, path: Path, draws: Draws) -> Pair:
-        """Returns a crop of both."""
+        """Returns the same crop of an input and its target."""
         both = {"image": self.cache.open(path), "input": self.input_cache.open(self.inputs[path])}
         cut = apply_to_all(self.geometry, both, draws)
         return _without_holes(*(to_float(np.array(cut[name])) for name in ("input", "image")))
 
 
 class FolderEvaluationPairs(WholePairs):
-    """Whole inputs and targets.
+    """Evaluation dataset of whole inputs and targets.
 
     Args:
         source: The pairs.
         input_cache: Opens the inputs.
         cache: Opens the targets.
-        crop_size: Side of the centre crop to look at; None for the whole image.
+        crop_size: Side of the centre crop; None for the whole image.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class FolderEvaluationPairs(WholePairs):
         self.inputs, self.input_cache, self.cache = source.inputs, input_cache, cache
 
     def pair(self, path: Path, name: str) -> Pair:
-        """Returns both."""
+        """Returns an input and its target."""
         seen = self.centre(self.input_cache.open(self.inputs[path]))
         return _without_holes(seen, self.centre(self.cache.open(path)))
 
@@ -181,7 +181,7 @@ def _match(inputs: Source, targets: Source) -> dict[Path, Path]:
     """Returns the input of each target.
 
     Raises:
-        UserError: If a file has no partner or several.
+        UserError: If a file has no partner or several partners.
     """
     matches = match_names(map(inputs.name, inputs.paths), map(targets.name, targets.paths))
     wrong = []

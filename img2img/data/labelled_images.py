@@ -9,16 +9,19 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from img2img.data.scaling import scale_to
 from img2img.data.stream import EvaluationSampler
 from img2img.errors import UserError
 from img2img.imaging.files import UnreadableImage, find_images, read_finite, to_channels, to_float
+from img2img.imaging.formats import READABLE_NAMES
+from img2img.imaging.values import Pixels
 
 
 class LabelledImages(LightningDataModule):
-    """The data of the commands that look at images through a trained autoencoder; shared among the processes.
+    """Images of a folder as a trained autoencoder takes them, shared among the processes.
 
     A batch has `image` (N×C×H×W in [0, 1], the model's size), `n` (numbers in the order of the names), `path`, `label`
     (the folder, relative to the root; empty at its top), `size` (N×2, height and width of the file), `counted` (False
@@ -31,9 +34,11 @@ class LabelledImages(LightningDataModule):
         channels: 3 or 1.
         batch_size: Images that go through the network together.
         num_workers: Processes that read; None for four where the network runs on another device, and none on CPUs.
+        paths: The files of the folder to read; None for all its images.
 
     Raises:
         UserError: If there are no images.
+        FileNotFoundError: If the source does not exist.
     """
 
     def __init__(
@@ -43,13 +48,15 @@ class LabelledImages(LightningDataModule):
         channels: int,
         batch_size: int = 32,
         num_workers: int | None = None,
+        paths: Sequence[Path] | None = None,
     ) -> None:
         super().__init__()
         self.root = source if source.is_dir() else source.parent
-        self.paths = find_images(source) if source.is_dir() else [source]
+        found = paths if paths is not None else find_images(source) if source.is_dir() else [source]
+        self.paths = list(found)
         if not self.paths:
-            raise UserError(f"no images (JPEG, PNG, WebP, TIFF, AVIF, HEIC, BMP, PPM) under {source}")
-        if not self.paths[0].exists():
+            raise UserError(f"no images ({READABLE_NAMES}) under {source}")
+        if paths is None and not self.paths[0].exists():
             raise FileNotFoundError(f"{source} does not exist")
         self.image_size, self.channels = (int(image_size[0]), int(image_size[1])), channels
         self.batch_size, self.num_workers = batch_size, num_workers
@@ -57,6 +64,29 @@ class LabelledImages(LightningDataModule):
     def predict_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Returns the loader of this process's share."""
         return prediction_loader(self, _Images(self), self.batch_size, self.num_workers)
+
+
+def read_scaled(path: Path, image_size: tuple[int, int], channels: int) -> tuple[Tensor, tuple[int, int]]:
+    """Reads an image file as an autoencoder takes it.
+
+    Args:
+        path: The file.
+        image_size: Height and width to scale to.
+        channels: 3 or 1.
+
+    Returns:
+        The image, C×H×W in [0, 1], and the height and width that it has in the file.
+
+    Raises:
+        UnreadableImage: If the file is missing, damaged, or holds NaN or infinity.
+    """
+    pixels = to_channels(read_finite(path).pixels, channels)
+    return to_tensor(to_float(scale_to(pixels, image_size))), (pixels.shape[0], pixels.shape[1])
+
+
+def to_tensor(pixels: Pixels) -> Tensor:
+    """Returns H×W×C pixels as a tensor C×H×W."""
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
 
 def prediction_loader(
@@ -95,14 +125,11 @@ class _Images(Dataset[dict[str, Any]]):
         path = self.paths[n]
         folder = path.relative_to(self.root).parent.as_posix()
         found = {"n": n, "counted": counted, "path": str(path), "label": "" if folder == "." else folder}
+        problem = ""
         try:
-            pixels = to_channels(read_finite(path).pixels, self.channels)
+            image, size = read_scaled(path, self.size, self.channels)
         except UnreadableImage as error:
             image, size, problem = torch.zeros(self.channels, *self.size), (0, 0), str(error)
-        else:
-            size, problem = pixels.shape[:2], ""
-            scaled = to_float(scale_to(pixels, self.size))
-            image = torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))
         return found | {"image": image, "size": torch.tensor(size), "problem": problem}
 
 

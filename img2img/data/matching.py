@@ -1,4 +1,4 @@
-"""Which files of two folders belong together: those of the same name, whatever their extension."""
+"""Matches the files of two folders by name, whatever their extensions."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ MAX_NAMED = 10  # files named in a message
 
 @dataclass
 class Matches:
-    """What belongs together of two lists of relative paths.
+    """The result of matching two lists of relative paths.
 
     Attributes:
         pairs: Path on the left → path on the right.
-        ambiguous: Paths that agree but for the extension and are more than one on a side: (left, right).
-        left: Paths on the left that nothing on the right agrees with.
-        right: Paths on the right that nothing on the left agrees with.
+        ambiguous: Paths that differ only in the extension, with more than one on a side: (left, right).
+        left: Paths on the left without a match on the right.
+        right: Paths on the right without a match on the left.
     """
 
     pairs: dict[str, str] = field(default_factory=dict)
@@ -27,9 +27,9 @@ class Matches:
 
 
 def match_names(left: Iterable[str], right: Iterable[str]) -> Matches:
-    """Matches relative paths: the very same first, then those that differ in the extension's case, then in it."""
+    """Matches relative paths: first identical ones, then whatever the extension's case, then whatever the extension."""
     matches = Matches(left=sorted(left), right=sorted(right))
-    for key in (str, _small_extension, without_extension):
+    for key in (str, _lowercase_extension, without_extension):
         rights = _grouped(matches.right, key)
         for name, ours in _grouped(matches.left, key).items():
             theirs = rights.get(name, [])
@@ -50,12 +50,12 @@ def without_extension(name: str) -> str:
 
 
 def listed(items: Sequence[str], separator: str = ", ") -> str:
-    """Returns the first items in one line, and how many there are beside them."""
+    """Returns the first items in one line, and how many more there are."""
     more = f"{separator}and {len(items) - MAX_NAMED} more" if len(items) > MAX_NAMED else ""
     return separator.join(items[:MAX_NAMED]) + more
 
 
-def _small_extension(name: str) -> str:
+def _lowercase_extension(name: str) -> str:
     path = PurePosixPath(name)
     return str(path.with_suffix(path.suffix.lower()))
 

@@ -15,21 +15,21 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from img2img.data.cache import DecodedCache
-from img2img.data.folders import Source
+from img2img.data.splits import Source
 from img2img.data.stream import Draws, draws_of_image, draws_of_sample
 from img2img.errors import UserError
 from img2img.imaging.files import to_float
 
 Transform: TypeAlias = albumentations.BasicTransform | albumentations.BaseCompose
-"""What may stand in a corruption: any albumentations transform or composition (OneOf, SomeOf, Sequential …)."""
+"""A step of a corruption: any albumentations transform or composition (OneOf, SomeOf, Sequential …)."""
 
 
 class Sample(TypedDict, total=False):
-    """One pair as the datasets give it: H×W×C float32 tensors, before collation."""
+    """One pair as the datasets return it: H×W×C float32 tensors, before collation."""
 
     input: torch.Tensor
     target: torch.Tensor
-    mask: torch.Tensor  # H×W×1, 1 = hole: here the input says nothing of the target
+    mask: torch.Tensor  # H×W×1, 1 = hole: here the input says nothing about the target
     path: str
     n: int
     corruption: str
@@ -47,7 +47,7 @@ class Pair(NamedTuple):
 def compose(
     transforms: Sequence[Transform], additional_targets: dict[str, str] | None = None
 ) -> albumentations.Compose:
-    """Chains transforms; draws come from `apply`, never from the composition's own unseeded state."""
+    """Chains transforms; `apply` provides the generators, so the composition's own unseeded ones are never used."""
     return albumentations.Compose(list(transforms), additional_targets=additional_targets)
 
 
@@ -59,10 +59,10 @@ def apply(pipeline: albumentations.Compose, image: NDArray[Any], draws: Draws) -
 def apply_to_all(
     pipeline: albumentations.Compose, targets: dict[str, NDArray[Any]], draws: Draws
 ) -> dict[str, NDArray[Any]]:
-    """Applies a pipeline with given generators to an image and what goes with it; all come back H×W×C.
+    """Applies a pipeline with given generators to an image and its companions; returns all as H×W×C.
 
-    `set_random_state` rather than `set_random_seed`: the latter seeds every transform alike, so that two kinds of
-    noise in one pipeline would be the same numbers.
+    Uses `set_random_state`, because `set_random_seed` seeds every transform alike: two kinds of noise in one pipeline
+    would then be identical.
     """
     pipeline.set_random_state(*draws)
     # Some albumentations transforms drop the channel of gray images.
@@ -72,9 +72,9 @@ def apply_to_all(
 def corrupt(
     pipeline: albumentations.Compose, target: NDArray[np.float32], draws: Draws
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Returns the corrupted copy of a target, and where it has holes.
+    """Returns the corrupted copy of a target and the mask of its holes.
 
-    A hole is what a transform marks in the `mask`, as `CoarseDropout(fill=0, fill_mask=1)` does.
+    Holes are the pixels that a transform marks in the `mask`, as `CoarseDropout(fill=0, fill_mask=1)` does.
 
     Returns:
         H×W×C float32, possibly outside [0, 1], and H×W×1 float32, 1 in holes and 0 elsewhere.
@@ -88,20 +88,20 @@ def corrupt(
     if damaged.shape[:2] != target.shape[:2]:
         raise UserError(
             f"the corruption turned a {target.shape[1]}×{target.shape[0]} image into "
-            f"{damaged.shape[1]}×{damaged.shape[0]}; transforms that change the size belong into data.geometry"
+            f"{damaged.shape[1]}×{damaged.shape[0]}; transforms that change the size belong in data.geometry"
         )
     return np.ascontiguousarray(damaged, dtype=np.float32), (result["mask"] > 0).astype(np.float32)
 
 
 def collate(samples: Sequence[Sample]) -> dict[str, Any]:
-    """Stacks samples to a batch: N×C×H×W tensors that lie in memory channels last, as convolutions like them."""
+    """Stacks samples into a batch of N×C×H×W tensors, channels last in memory, which suits convolutions."""
     batch: dict[str, Any] = {key: [sample[key] for sample in samples] for key in samples[0]}  # type: ignore[literal-required]
     for key in ("input", "target", "mask"):
         if key in batch:
             if len(shapes := {tuple(image.shape) for image in batch[key]}) > 1:
                 raise UserError(
                     f"the {key}s of a batch differ in shape: {', '.join(map(str, sorted(shapes)))} (height, width, "
-                    "channels); a transform that changes it, such as ToGray, needs p: 1.0"
+                    "channels); a transform that changes the shape, such as ToGray, needs p: 1.0"
                 )
             batch[key] = torch.stack(batch[key]).permute(0, 3, 1, 2)
     for key in ("n", "counted"):
@@ -111,17 +111,17 @@ def collate(samples: Sequence[Sample]) -> dict[str, Any]:
 
 
 def _spare_cores() -> None:
-    """Keeps OpenCV to one thread: more would fight with the network for the cores, and gain nothing on crops.
+    """Limits OpenCV to one thread: more would compete with the network for the cores and gain nothing on crops.
 
-    Called before workers are forked, for a pool of threads that exists then hangs the worker that would change it; and
-    in workers that were spawned, which begin anew.
+    Called before workers are forked, because a worker hangs if it changes a thread pool that already exists; and in
+    spawned workers, which start without the setting.
     """
     if cv2.getNumThreads() > 1:
         cv2.setNumThreads(1)
 
 
 class StreamPairs(Dataset[Sample], ABC):
-    """Item n is sample n of the stream; subclasses say how it is cut from its image.
+    """Training dataset whose item n is sample n of the stream; subclasses cut it from its image.
 
     Args:
         source: The images.
@@ -134,7 +134,7 @@ class StreamPairs(Dataset[Sample], ABC):
 
     @abstractmethod
     def pair(self, path: Path, draws: Draws) -> Pair:
-        """Returns a crop of an image, by the sample's own generators."""
+        """Returns a crop of an image, drawn with the sample's own generators."""
 
     def __getitem__(self, n: int) -> Sample:
         _spare_cores()
@@ -143,12 +143,12 @@ class StreamPairs(Dataset[Sample], ABC):
 
 
 class WholePairs(Dataset[Sample], ABC):
-    """Whole images, each once with every named corruption; items are asked for as (number, counted).
+    """Evaluation dataset of whole images, each once with every named corruption; its indices are (number, counted).
 
     Args:
         source: The images.
         names: The corruptions.
-        crop_size: Side of the centre crop to look at; None for the whole image.
+        crop_size: Side of the centre crop; None for the whole image.
     """
 
     def __init__(self, source: Source, names: Sequence[str], crop_size: int | None = None) -> None:
@@ -157,7 +157,7 @@ class WholePairs(Dataset[Sample], ABC):
 
     @abstractmethod
     def pair(self, path: Path, name: str) -> Pair:
-        """Returns the pair of an image and a corruption's name, the same at every call."""
+        """Returns the pair for an image and a corruption's name, the same at every call."""
 
     def __len__(self) -> int:
         return len(self.source.paths) * len(self.names)
@@ -176,7 +176,7 @@ class WholePairs(Dataset[Sample], ABC):
         }
 
     def centre(self, image: NDArray[Any]) -> NDArray[np.float32]:
-        """Returns a copy of the part to look at, float32."""
+        """Returns a float32 copy of the centre crop, or of the whole image."""
         if self.crop_size is not None:
             top, left = (max(0, (side - self.crop_size) // 2) for side in image.shape[:2])
             image = image[top : top + self.crop_size, left : left + self.crop_size]
@@ -184,13 +184,13 @@ class WholePairs(Dataset[Sample], ABC):
 
 
 class TrainingPairs(StreamPairs):
-    """The stream of clean crops and their corrupted copies.
+    """Training stream of clean crops and their corrupted copies.
 
     Args:
         source: The images.
-        cache: Opens them.
-        geometry: What input and target share: crop, flips, rotations.
-        corruption: What makes the input of a copy of the target.
+        cache: Opens the images.
+        geometry: Transforms that input and target share: crop, flips, rotations.
+        corruption: Transforms that make the input from a copy of the target.
         seed: Seed of the stream.
     """
 
@@ -213,14 +213,14 @@ class TrainingPairs(StreamPairs):
 
 
 class EvaluationPairs(WholePairs):
-    """Whole clean images and their corrupted copies.
+    """Evaluation dataset of whole clean images and their corrupted copies.
 
     Args:
         source: The images.
-        cache: Opens them.
-        corruptions: Pipelines by name; the draws depend on seed and image alone, so that all share one pattern.
+        cache: Opens the images.
+        corruptions: Pipelines by name; the draws depend only on seed and image, so all share one pattern.
         seed: Seed of the draws.
-        crop_size: Side of the centre crop to look at; None for the whole image.
+        crop_size: Side of the centre crop; None for the whole image.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Whole images at one size."""
+"""Scales whole images to one size."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 
 class Scaled:
-    """Scales images to one size, for the decoded-image cache to store: its `Finish`.
+    """Scales images to one size: a `Finish` of the decoded-image cache.
 
     Args:
-        size: Height and width, in pixels. The proportions are not kept: a whole image goes in, whatever its shape.
+        size: Height and width, in pixels. The aspect ratio is not kept: the whole image is used, whatever its shape.
     """
 
     def __init__(self, size: Sequence[int]) -> None:
@@ -26,12 +26,12 @@ class Scaled:
         return f"scaled to {self.size[0]}x{self.size[1]}, cv2 {cv2.__version__}"
 
     def __call__(self, path: Path, pixels: NDArray[Any]) -> NDArray[Any]:
-        """Returns H×W×C of any size at this one, of the same dtype."""
+        """Returns an image scaled to the size, H×W×C of the same dtype."""
         return scale_to(pixels, self.size)
 
 
 def scale_to(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    """Scales H×W×C to (height, width): the mean over the area of each new pixel where it shrinks, else bilinear."""
+    """Scales H×W×C to (height, width): by averaging areas if no side grows, otherwise bilinearly."""
     if pixels.shape[:2] == size:
         return pixels
     shrinks = pixels.shape[0] >= size[0] and pixels.shape[1] >= size[1]

@@ -1,7 +1,7 @@
 """The sample stream: sample n is a pure function of (seed, n).
 
-So the number of workers, GPUs or nodes does not change what is trained on, no noise pattern comes twice, a resumed run
-goes on at the next sample, and any sample can be looked at again.
+So the number of workers, GPUs or nodes does not change the training samples, no noise pattern repeats, a resumed run
+continues at the next sample, and any sample can be reproduced.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def _permutation(seed: int, count: int, number: int) -> tuple[int, ...]:
 
 
 def image_of_sample(seed: int, count: int, n: int) -> int:
-    """Returns which of `count` images sample n is cut from: each image once per pass, in an order of the pass."""
+    """Returns which of `count` images sample n is cut from: each once per pass, in a new order for each pass."""
     return _permutation(seed, count, n // count)[n % count]
 
 
@@ -43,7 +43,7 @@ def _turns(seed: int, shares: tuple[int, ...], number: int) -> tuple[tuple[int, 
 def part_of_sample(seed: int, shares: tuple[int, ...], n: int) -> tuple[int, int]:
     """Returns which of several parts sample n comes from, and how many samples of that part came before it.
 
-    Of every sum(shares) samples in a row each part gives as many as its share says, in a seeded order.
+    In each round of sum(shares) samples, each part gives as many as its share, in a seeded order.
     """
     number, position = divmod(n, sum(shares))
     part, before = _turns(seed, shares, number)[position]
@@ -51,13 +51,13 @@ def part_of_sample(seed: int, shares: tuple[int, ...], n: int) -> tuple[int, int
 
 
 def draws_of_sample(seed: int, n: int) -> Draws:
-    """Returns fresh generators for sample n. The third word keeps them apart from the permutations' streams."""
+    """Returns new generators for sample n. The third seed word separates them from the permutations' streams."""
     sequence = np.random.SeedSequence([seed, n, 1])
     return np.random.default_rng(sequence), random.Random(int(sequence.generate_state(1, np.uint64)[0]))
 
 
 def draws_of_image(seed: int, name: str) -> Draws:
-    """Returns fresh generators for an image of validation or test, which depend on its name and the seed alone."""
+    """Returns new generators for a validation or test image, which depend only on its name and the seed."""
     word = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=6).digest(), "big")
     sequence = np.random.SeedSequence([seed, word, 2])
     return np.random.default_rng(sequence), random.Random(int(sequence.generate_state(1, np.uint64)[0]))
@@ -66,15 +66,15 @@ def draws_of_image(seed: int, name: str) -> Draws:
 class StreamSampler(Sampler[int]):
     """Yields this rank's sample numbers of one epoch.
 
-    Batch k of the epoch is made of samples [start + k·B, start + (k+1)·B), where B = batch_size · world_size; each
-    rank takes a contiguous share of it.
+    Batch k of the epoch consists of samples [start + k·B, start + (k+1)·B), where B = batch_size · world_size; each
+    rank takes a contiguous part of it.
 
     Args:
         start: Called when an epoch begins; returns the number of its first sample.
         batches: Batches in an epoch.
         batch_size: Samples in a rank's batch.
-        rank: This process's number.
-        world_size: How many processes train.
+        rank: Number of this process.
+        world_size: Number of training processes.
     """
 
     def __init__(self, start: Callable[[], int], batches: int, batch_size: int, rank: int, world_size: int) -> None:
@@ -92,10 +92,10 @@ class StreamSampler(Sampler[int]):
 
 
 class EvaluationSampler(Sampler[tuple[int, bool]]):
-    """Shares `count` items among the ranks, as (item, counted).
+    """Distributes `count` items over the ranks, as (item, counted).
 
-    Every rank gets equally many, because a rank that runs out while the others go on hangs them; the padding repeats
-    items with counted = False: shown to the network, never counted or written.
+    Every rank gets equally many, because a rank that finishes early would hang the others. The padding repeats items
+    with counted = False: the network sees them, but they are never counted or written.
     """
 
     def __init__(self, count: int, rank: int, world_size: int) -> None:

@@ -1,4 +1,4 @@
-"""The data module of autoencoders: whole images at one size, corrupted if asked."""
+"""Data module for autoencoders: whole images at one size, optionally corrupted."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from numpy.typing import NDArray
 
 from img2img.data.clean_images import CleanImages
 from img2img.data.corrupted_pairs import CorruptedPairs
-from img2img.data.folders import Split
 from img2img.data.pairs import Transform
 from img2img.data.scaling import Scaled
+from img2img.data.splits import Split
 from img2img.errors import UserError
 from img2img.imaging.values import to_float
 
 
 class WholeImages(CorruptedPairs):
-    """Whole images at one size; with a corruption they are (corrupted, clean) pairs.
+    """Data module of whole images at one size; with a corruption, of (corrupted, clean) pairs.
 
     The images are scaled once, before they are stored in the cache.
 
     Args:
         image_size: Height and width to scale to, in pixels; the network's `image_size`.
-        corruption: As in `CorruptedPairs`; None for none: the input is the target.
-        evaluation: As in `CorruptedPairs`; None for the images as they are, or the `corruption` if there is one.
-        geometry: As in `PairedData`; None for none: faces have an up.
-        batch_size: Images in a batch, for each process; of validation and test as well.
+        corruption: As in `CorruptedPairs`; None for no corruption: the input is the target.
+        evaluation: As in `CorruptedPairs`; None for the `corruption` if there is one, otherwise the images as they are.
+        geometry: As in `PairedData`; None for no transforms, because faces are upright.
+        batch_size: Images in a batch, per process; also in validation and test.
         channels: As in `PairedData`.
         val_images: As in `PairedData`.
-        kwargs: What `CorruptedPairs` takes beside: root, val_dir, test_dir, share, num_workers, cache_gb,
+        kwargs: Further arguments of `CorruptedPairs`: root, val_dir, test_dir, share, num_workers, cache_gb,
             samples_per_epoch, seed.
 
     Raises:
-        UserError: If a number is out of its range.
+        UserError: If an argument is out of range.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class WholeImages(CorruptedPairs):
         **kwargs: Any,
     ) -> None:
         if len(image_size) != 2 or min(image_size) < 1:
-            raise UserError(f"image_size is [height, width] in pixels, such as [64, 64], not {list(image_size)}")
+            raise UserError(f"image_size must be [height, width] in pixels, such as [64, 64], not {list(image_size)}")
         corruption = corruption or []
         super().__init__(
             corruption=corruption,
@@ -70,7 +70,7 @@ class WholeImages(CorruptedPairs):
     def targets(self, split: Split, batch_size: int = 256) -> Iterator[NDArray[np.float32]]:
         """Yields the clean images of a split, in batches N×C×H×W in [0, 1]; after `setup`.
 
-        Not augmented, in the order of their names, the same in every process: for fits in closed form.
+        For closed-form fits: not augmented, and in the order of their names, the same in every process.
         """
         cache, paths = self._files(split, self._sources[split])[0]
         for first in range(0, len(paths), batch_size):
@@ -78,7 +78,7 @@ class WholeImages(CorruptedPairs):
             yield np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2))
 
     def clean_images(self, split: Split, most: int) -> CleanImages:
-        """Returns the same images for prediction, at most so many, evenly spread; finds them if need be.
+        """Returns at most `most` of these images for prediction, evenly spread; calls `setup` if needed.
 
         Raises:
             FileNotFoundError: If a folder is missing or holds no readable image.

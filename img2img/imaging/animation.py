@@ -1,4 +1,4 @@
-"""Pictures that move."""
+"""Writes animations."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from PIL import Image
 from img2img.imaging.parts import appearing
 
 STEP, END = 120, 600
-"""How long a frame stands, and how long the first and the last, milliseconds."""
+"""Duration of a frame, and of the first and last frame, in milliseconds."""
 
 
 def write_gif(path: Path, frames: Sequence[NDArray[np.uint8]]) -> None:
-    """Writes frames as a GIF that runs there and back for ever; it appears complete or not at all.
+    """Writes frames as a GIF that plays back and forth in a loop; the file appears complete or not at all.
 
     Args:
-        path: The target; an existing file is replaced. Missing parents are made.
-        frames: H×W×3 each, of one size. Gray ones keep their values, of others 256 colours are kept.
+        path: The target; an existing file is replaced. Missing parents are created.
+        frames: H×W×3 each, of one size. Gray frames keep their values, others are reduced to 256 colours.
 
     Raises:
-        OSError: If the disk refuses.
+        OSError: If the file cannot be written.
     """
     pictures = [Image.fromarray(_without_colour(frame)) for frame in (*frames, *frames[-2:0:-1])]
     durations = [END if i in (0, len(frames) - 1) else STEP for i in range(len(pictures))]

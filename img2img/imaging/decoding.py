@@ -1,9 +1,9 @@
-"""From a file to its rows as they are stored: one function a decoder, all giving the same thing.
+"""Opens image files and decodes their rows as stored: one function per decoder, all with the same result type.
 
 JPEG, PNG, TIFF and AVIF go through libvips, which keeps 16 bits and metadata. BMP goes through Pillow, because the
-libvips inside the wheels has no BMP, and so do the pixels of WebP (see `_open_webp`). HEIC needs `pillow-heif`,
-because that libvips has no HEVC decoder. libvips is given open files and never names: so it never answers from its
-cache of opened files and never parses `[...]` in a name as options.
+libvips in the wheels cannot read BMP, and so do the pixels of WebP (see `_open_webp`). HEIC needs `pillow-heif`,
+because that libvips has no HEVC decoder. libvips gets open files, never names, so it neither answers from its cache
+of opened files nor parses `[...]` in a name as options.
 
 Nothing here starts libvips threads, so it is safe in forked worker processes.
 """
@@ -31,7 +31,7 @@ from img2img.imaging.netpbm import NetpbmRows
 from img2img.imaging.turning import STRIP
 from img2img.imaging.values import Pixels
 
-MAX_PIXELS = 2_000_000_000  # a page with a larger header is a decompression bomb or damage, not a picture
+MAX_PIXELS = 2_000_000_000  # a header with more is a decompression bomb or damage, not a picture
 DTYPES = {"uchar": np.uint8, "ushort": np.uint16, "float": np.float32}
 _LOADERS = {
     "jpeg": "jpegload_source",
@@ -40,12 +40,12 @@ _LOADERS = {
     "tiff": "tiffload_source",
     "avif": "heifload_source",
 }
-_SEQUENCES = (b"avis", b"hevc", b"hevx", b"msf1")  # brands of films in the clothes of a picture
+_SEQUENCES = (b"avis", b"hevc", b"hevx", b"msf1")  # brands of image sequences, which are animations
 
 
 @dataclass(frozen=True)
 class Stored:
-    """An opened file, of which no pixel is decoded yet.
+    """An opened image file before any pixel is decoded.
 
     Attributes:
         width: of one page as stored, before it is turned upright.
@@ -53,9 +53,9 @@ class Stored:
         bands: 1 to 4; the second or fourth is alpha.
         dtype: uint8, uint16 or float32.
         metadata: as in `Image`, for the upright picture.
-        take: returns the next so many rows, HxWxbands, page after page; to be asked for existing rows only.
-        close: lets go of the file.
-        pages: how many of this size follow one another.
+        take: returns the given number of next rows, HxWxbands, page after page; all of them must exist.
+        close: closes the file.
+        pages: number of pages, all of this size.
         orientation: EXIF, 1 to 8.
     """
 
@@ -71,17 +71,18 @@ class Stored:
 
 
 def open_stored(path: Path, first_page: bool) -> tuple[Format, Stored]:
-    """Open an image file by what its first bytes say.
+    """Open an image file; its first bytes choose the decoder.
 
     Args:
         path: the file.
-        first_page: leave all other pages of a TIFF alone, whatever their sizes.
+        first_page: ignore all other pages of a TIFF, whatever their sizes.
 
     Raises:
-        OSError, ValueError, SyntaxError, EOFError, struct.error, pyvips.Error: as the decoders please.
+        OSError, ValueError, SyntaxError, EOFError, struct.error, pyvips.Error: the file cannot be read or is not
+            supported; which error depends on the decoder.
     """
     if not stat.S_ISREG(os.stat(path).st_mode) and not path.is_dir():  # opening a pipe would wait for a writer
-        raise ValueError("it is no file but a pipe, socket or device")
+        raise ValueError("it is not a file but a pipe, socket or device")
     file = open(path, "rb")  # noqa: SIM115 - the rows are read from it later
     try:
         head = file.read(32)
@@ -99,9 +100,9 @@ def open_stored(path: Path, first_page: bool) -> tuple[Format, Stored]:
 
 
 def _open_vips(file: BinaryIO, name: str, first_page: bool = True) -> pyvips.Image:
-    """Let libvips read a header; returns an image whose rows have to be asked for from the top down."""
+    """Read a header with libvips; return an image whose rows must be read from the top down."""
     options: dict[str, object] = {"access": "sequential", "fail_on": "error"}
-    # fail_on="error" because a truncated TIFF passes as "truncated", and everything passes by default
+    # fail_on="error", because "truncated" accepts truncated TIFFs, and the default accepts everything
     if not first_page:
         options["n"] = -1
     file.seek(0)
@@ -117,7 +118,7 @@ def _open_vips(file: BinaryIO, name: str, first_page: bool = True) -> pyvips.Ima
 
 
 def _stored(image: pyvips.Image, file: BinaryIO, take: Callable[[int], Pixels], extra: dict[str, object]) -> Stored:
-    """Describe an image of libvips whose rows come from `take`."""
+    """Describe a libvips image whose rows come from `take`."""
     orientation = image.get("orientation") if image.get_typeof("orientation") else 1
     orientation = orientation if 1 <= orientation <= 8 else 1
     height = image.get("page-height") if image.get_typeof("page-height") else image.height
@@ -135,12 +136,12 @@ def _stored(image: pyvips.Image, file: BinaryIO, take: Callable[[int], Pixels], 
 
 
 def _rows_of(image: pyvips.Image) -> Callable[[int], Pixels]:
-    """Return a function that runs the decoder over the next rows.
+    """Return a function that decodes the next rows.
 
-    Regions are computed in the calling thread. `Image.numpy()` would use libvips' thread pool instead, on
-    which a forked data-loading worker waits forever, and start as many threads per worker as there are cores.
+    Regions are computed in the calling thread. `Image.numpy()` would use libvips' thread pool instead: a forked
+    data-loading worker would wait for it forever, and each worker would start as many threads as there are cores.
     """
-    region: list[pyvips.Region] = []  # made at the first use: a header alone must cost nothing
+    region: list[pyvips.Region] = []  # created at first use, because reading only a header must cost nothing
     done = 0
 
     def take(rows: int) -> Pixels:
@@ -158,7 +159,7 @@ def _rows_of(image: pyvips.Image) -> Callable[[int], Pixels]:
 
 
 def _rows_of_whole(decode: Callable[[], Pixels]) -> Callable[[int], Pixels]:
-    """Return a function that gives the next rows of a picture that is decoded whole, when first asked."""
+    """Return a function that returns the next rows of a picture, which its first call decodes whole."""
     whole: list[Pixels] = []
     done = 0
 
@@ -186,7 +187,7 @@ def _open_png(file: BinaryIO, path: Path, first_page: bool) -> Stored:
 
 
 def _count_png_frames(file: BinaryIO) -> int:
-    """Look for the chunk that makes a PNG an animation; libvips knows nothing of it."""
+    """Return the number of frames, from the chunk that makes a PNG an animation; libvips ignores it."""
     file.seek(8)
     while len(head := file.read(8)) == 8:
         length, name = struct.unpack(">I4s", head)
@@ -211,7 +212,7 @@ def _open_tiff(file: BinaryIO, path: Path, first_page: bool) -> Stored:
 
 
 def _describe_difference(file: BinaryIO, other: int) -> str:
-    """Say in what a page of a TIFF differs from the first."""
+    """Describe how a page of a TIFF differs from the first."""
     sizes, kinds = [], []
     for page in (0, other):
         file.seek(0)
@@ -224,7 +225,7 @@ def _describe_difference(file: BinaryIO, other: int) -> str:
 
 
 def _open_webp(file: BinaryIO, path: Path, first_page: bool) -> Stored:
-    """Let libvips read the header and Pillow decode: libvips' WebP starts its thread pool even for a region."""
+    """Read the header with libvips and decode with Pillow: libvips' WebP starts its thread pool even for a region."""
     image = _open_vips(file, "webp")
     if image.get_typeof("n-pages") and image.get("n-pages") > 1:
         raise ValueError(f"animated, {image.get('n-pages')} frames: not supported")
@@ -241,15 +242,15 @@ def _open_avif(file: BinaryIO, path: Path, first_page: bool) -> Stored:
     _check_single(image.get("n-pages"))
     bits = image.get("bits-per-sample") if image.format == "ushort" else 8
     take = _rows_of(image)
-    return _stored(image, file, lambda rows: _fill(take(rows), bits), _between(bits))
+    return _stored(image, file, lambda rows: _fill(take(rows), bits), _depth_metadata(bits))
 
 
 def _open_heic(file: BinaryIO, path: Path, first_page: bool) -> Stored:
-    """Let pillow-heif decode; like libvips it turns the picture itself, whatever EXIF says beside."""
+    """Decode with pillow-heif; like libvips, it turns the picture upright itself and ignores EXIF's orientation."""
     try:
         import pillow_heif
     except ImportError as error:
-        raise UserError("HEIC needs a decoder: pip install img2img[heic]") from error
+        raise UserError("HEIC needs a decoder: pip install '.[heic]' in a clone of img2img") from error
     heif = pillow_heif.open_heif(file, convert_hdr_to_8bit=False)
     _check_single(len(heif))
     bits = heif.info.get("bit_depth", 8)
@@ -266,7 +267,7 @@ def _open_heic(file: BinaryIO, path: Path, first_page: bool) -> Stored:
         height,
         {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}[mode],
         np.dtype(np.uint16 if deep else np.uint8),
-        kept | _between(bits),
+        kept | _depth_metadata(bits),
         _rows_of_whole(lambda: _fill(np.asarray(heif), bits)),
         file.close,
     )
@@ -274,21 +275,21 @@ def _open_heic(file: BinaryIO, path: Path, first_page: bool) -> Stored:
 
 def _check_single(pictures: int) -> None:
     if pictures > 1:
-        raise ValueError(f"{pictures} pictures in one file: not supported, use a TIFF of several pages")
+        raise ValueError(f"{pictures} pictures in one file: not supported, use a TIFF with several pages")
 
 
-def _between(bits: int) -> dict[str, object]:
-    """Remember a depth that no dtype tells."""
+def _depth_metadata(bits: int) -> dict[str, object]:
+    """Return the bit depth as metadata if no dtype expresses it."""
     return {"bits-per-sample": bits} if 8 < bits < 16 else {}
 
 
 def _fill(pixels: Pixels, bits: int) -> Pixels:
-    """Spread samples of 9 to 15 bits, shifted up by their decoder, over all of uint16: white has to be 65535."""
+    """Stretch samples of 9 to 15 bits, shifted up by their decoder, to all of uint16, so that white is 65535."""
     return pixels | pixels >> bits if 8 < bits < 16 else pixels
 
 
 def _open_bmp(file: BinaryIO, path: Path, first_page: bool) -> Stored:
-    """Decode by Pillow's plug-in, because `PIL.Image.open` has a lower limit of pixels of its own."""
+    """Decode with Pillow's plug-in, because `PIL.Image.open` has a lower pixel limit of its own."""
     picture = BmpImagePlugin.BmpImageFile(file)
     mode = {"1": "L", "L": "L", "RGBA": "RGBA"}.get(picture.mode, "RGB")
     xdpi, ydpi = picture.info.get("dpi", (0, 0))

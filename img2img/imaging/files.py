@@ -1,4 +1,4 @@
-"""A whole image file in memory, and back; the rows beneath are those of `reading` and `writing`.
+"""Reads and writes whole image files, on top of the row-by-row modules `reading` and `writing`.
 
 Reading is safe in forked worker processes; writing is not (see `img2img.imaging.writing`).
 """
@@ -49,7 +49,7 @@ class Image:
     metadata: dict[str, object]
 
     def __post_init__(self) -> None:
-        """Refuse arrays that no file format could hold."""
+        """Reject arrays that no file format could hold."""
         shape, dtype = self.pixels.shape, self.pixels.dtype
         if len(shape) != 3 or shape[2] not in (1, 3) or 0 in shape or dtype not in _DTYPES:
             raise ValueError(f"pixels must be HxWx1 or HxWx3 of uint8, uint16 or float32, not {shape} of {dtype}")
@@ -60,10 +60,10 @@ class Image:
 def read_image(path: Path) -> Image:
     """Decode a whole image file, upright, with the depth the file declares; see `open_rows`.
 
-    Of several pages the first is read.
+    If there are several pages, the first is read.
 
     Raises:
-        UnreadableImage: the file is missing, truncated, damaged, too large, animated, or no supported image.
+        UnreadableImage: the file is missing, truncated, damaged, too large, animated, or not a supported image.
     """
     with open_rows(path, first_page=True) as reader:
         pixels, alpha = reader.read(reader.header.height)
@@ -71,14 +71,14 @@ def read_image(path: Path) -> Image:
 
 
 def read_finite(path: Path) -> Image:
-    """Decode as `read_image` does, for computing with all of an image.
+    """Decode as `read_image` does, but reject NaN and infinity.
 
     Raises:
-        UnreadableImage: as there, or a value is infinite or none.
+        UnreadableImage: as in `read_image`, or the image contains NaN or infinity.
     """
     image = read_image(path)
     if image.pixels.dtype == np.float32 and not np.isfinite(image.pixels).all():
-        raise UnreadableImage(f"cannot read {path}: it holds values that are infinite or NaN")
+        raise UnreadableImage(f"cannot read {path}: it contains NaN or infinity")
     return image
 
 
@@ -92,7 +92,7 @@ def write_image(path: Path, image: Image, *, quality: int = 95) -> None:
 
     Raises:
         ValueError: the suffix is unknown or the format cannot hold this image.
-        OSError: the disk refuses.
+        OSError: the file cannot be written.
     """
     height, width, channels = image.pixels.shape
     header = Header(

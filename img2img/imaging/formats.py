@@ -1,6 +1,6 @@
-"""What each image format is called, how its files begin, and what it can hold.
+"""Table of image formats: names, first bytes, and what each format can hold.
 
-Nothing heavy is imported here: commands ask for suffixes before they know whether any picture will be opened.
+Nothing heavy is imported here: commands need suffixes before they know whether any picture will be opened.
 """
 
 from __future__ import annotations
@@ -27,19 +27,22 @@ class Format:
     """One file format.
 
     Attributes:
-        name: as messages and `Header.format` say it.
+        name: as in `Header.format` and `--format`.
+        label: as people write it.
         suffixes: of its files, lower case.
         magic: matches the first 32 bytes of its files.
-        bits: the most bits that a written integer sample has; 0 where the format is only read.
+        bits: the most bits of a written integer sample; 0 if the format can only be read.
         floats: holds float32.
-        gray: holds one channel; where not, gray is stored as three equal ones.
+        gray: holds one channel; otherwise gray is stored as three equal channels.
         alpha: holds opacity.
         several: holds several pages.
-        side: the longest side in pixels, None where another limit comes first.
-        keeps: the keys of an image's metadata that survive being written.
+        side: the longest side in pixels, None if another limit applies first.
+        keeps: the keys of an image's metadata that can be written.
+        offered: whether users can choose it for outputs, which get its first suffix.
     """
 
     name: str
+    label: str
     suffixes: tuple[str, ...]
     magic: re.Pattern[bytes]
     bits: int
@@ -49,14 +52,16 @@ class Format:
     alpha: bool = False
     several: bool = False
     side: int | None = None
+    offered: bool = True
 
 
 # The first bytes choose the decoder: a PNG named .jpg still opens, and no rarer loader (SVG, PDF) is reached.
 FORMATS = (
-    Format("jpeg", (".jpg", ".jpeg"), re.compile(rb"\xff\xd8\xff"), 8, _EVERYTHING, side=65_500),
-    Format("png", (".png",), re.compile(rb"\x89PNG\r\n\x1a\n"), 16, _EVERYTHING - {"iptc-data"}, alpha=True),
+    Format("jpeg", "JPEG", (".jpg", ".jpeg"), re.compile(rb"\xff\xd8\xff"), 8, _EVERYTHING, side=65_500),
+    Format("png", "PNG", (".png",), re.compile(rb"\x89PNG\r\n\x1a\n"), 16, _EVERYTHING - {"iptc-data"}, alpha=True),
     Format(
         "webp",
+        "WebP",
         (".webp",),
         re.compile(rb"RIFF....WEBP", re.DOTALL),
         8,
@@ -67,6 +72,7 @@ FORMATS = (
     ),
     Format(
         "tiff",
+        "TIFF",
         (".tif", ".tiff"),
         re.compile(rb"II[*+]\0|MM\0[*+]"),
         16,
@@ -78,6 +84,7 @@ FORMATS = (
     # Brands after the first are four bytes each; "mif1" alone says nothing about the codec.
     Format(
         "avif",
+        "AVIF",
         (".avif",),
         re.compile(rb"....ftyp(?:avi[fs]|(?:mif1|msf1|miaf).{4}(?:.{4})*?avi[fs])", re.DOTALL),
         12,
@@ -88,34 +95,40 @@ FORMATS = (
     ),
     Format(
         "heic",
+        "HEIC",
         (".heic", ".heif"),
         re.compile(rb"....ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL),
         0,
         frozenset(),
+        offered=False,
     ),
-    Format("bmp", (".bmp",), re.compile(rb"BM"), 8, frozenset({"xres"})),
-    Format("ppm", (".ppm", ".pgm", ".pnm"), re.compile(rb"P[1-6][\s#]"), 16, frozenset()),
+    Format("bmp", "BMP", (".bmp",), re.compile(rb"BM"), 8, frozenset({"xres"}), offered=False),
+    Format("ppm", "PPM", (".ppm", ".pgm", ".pnm"), re.compile(rb"P[1-6][\s#]"), 16, frozenset(), offered=False),
 )
 SUFFIXES = frozenset(suffix for kind in FORMATS for suffix in kind.suffixes)
 """Suffixes of files that can be read."""
 WRITABLE = frozenset(suffix for kind in FORMATS if kind.bits for suffix in kind.suffixes)
 """Suffixes of files that can be written."""
+READABLE_NAMES = ", ".join(kind.label for kind in FORMATS)
+"""The formats that can be read, for messages."""
+OFFERED = {kind.name: kind.suffixes[0] for kind in FORMATS if kind.offered}
+"""Suffixes of the formats that users can choose for outputs, by name."""
 
 
 @dataclass(frozen=True, eq=False)
 class Header:
-    """What is known of an image file, or wanted of one, before any pixel.
+    """Everything about an image file, existing or to be written, except its pixels.
 
     Attributes:
         width: of one page, upright (EXIF orientation applied), in pixels.
         height: likewise.
         channels: 1 (gray) or 3 (RGB).
-        alpha: whether there is opacity beside them.
-        dtype: uint8, uint16 or float32: what the pixels have and what an output should have.
+        alpha: whether there is also an opacity channel.
+        dtype: uint8, uint16 or float32: of the pixels, and of an output.
         pages: at least 1, all of one size.
         format: the name of one of `FORMATS`.
-        metadata: EXIF, ICC, XMP, IPTC and resolution (pixels per mm), as `Image.metadata`. `bits-per-sample`
-            stands there where the depth of the file lies between 8 and 16 (AVIF and HEIC of 10 or 12 bits).
+        metadata: EXIF, ICC, XMP, IPTC and resolution (pixels per mm), as `Image.metadata`. It contains
+            `bits-per-sample` if the depth of the file lies between 8 and 16 (AVIF and HEIC of 10 or 12 bits).
     """
 
     width: int
@@ -129,47 +142,46 @@ class Header:
 
 
 def format_of(suffix: str) -> Format:
-    """Tell the format in which a file of this suffix (any case, with its dot) is written.
+    """Return the format in which a file with this suffix (any case, with its dot) is written.
 
     Raises:
-        ValueError: no format has the suffix, or the one that has is only read.
+        ValueError: no format has the suffix, or its format can only be read.
     """
     for kind in FORMATS:
         if suffix.lower() in kind.suffixes:
             if not kind.bits:
                 raise ValueError(
-                    f"{kind.name.upper()} is only read here, {suffix.lower()} cannot be written: use .avif"
+                    f"{kind.name.upper()} can be read but not written: use .avif instead of {suffix.lower()}"
                 )
             return kind
     raise ValueError(f"unknown suffix {suffix.lower()!r}, use one of {', '.join(sorted(WRITABLE))}")
 
 
 def sniff(head: bytes) -> Format:
-    """Tell the format of a file from its first 32 bytes.
+    """Return the format of a file, given its first 32 bytes.
 
     Raises:
-        ValueError: none that is known.
+        ValueError: the file is empty or its format is unknown.
     """
     for kind in FORMATS:
         if kind.magic.match(head):
             return kind
-    known = "JPEG, PNG, WebP, TIFF, AVIF, HEIC, BMP or PPM"
-    raise ValueError(f"not a {known} file" if head else "the file is empty")
+    raise ValueError(f"not a {' or '.join(READABLE_NAMES.rsplit(', ', 1))} file" if head else "the file is empty")
 
 
 def loss(header: Header, suffix: str) -> list[str]:
-    """Say in words what of an image a file of this suffix cannot hold; lossy compression is not meant.
+    """Describe what an image loses in a file with this suffix, apart from lossy compression.
 
     Args:
         header: the image.
         suffix: of the file to be written, one of `WRITABLE`.
 
     Returns:
-        Phrases such as "16 bits become 8"; empty where everything is kept. "floats are refused" means that
-        `create_rows` raises unless the dtype is changed first, "pages after the first" likewise.
+        Phrases such as "16 bits become 8"; empty if everything is kept. With "floats are refused" or "pages after
+        the first", `create_rows` raises unless the header is changed first.
 
     Raises:
-        ValueError: nothing is written with this suffix.
+        ValueError: no format has the suffix, or its format can only be read.
     """
     kind = format_of(suffix)
     lost = []
@@ -187,7 +199,7 @@ def loss(header: Header, suffix: str) -> list[str]:
 
 
 def depth(header: Header) -> int:
-    """Bits of an integer sample as its file had them: 8 to 16; 0 for floats."""
+    """Return the bits of an integer sample in its file: 8 to 16; 0 for floats."""
     if header.dtype.kind == "f":
         return 0
     bits = header.metadata.get("bits-per-sample")

@@ -1,6 +1,6 @@
-"""PPM, PGM and PBM: the simplest files there are, so they are read and written here.
+"""Reads and writes PPM, PGM and PBM, which are simple enough to need no library.
 
-Pillow cuts 16-bit colour to 8 bits, and OpenCV takes the values for full range whatever the header's maximum says.
+Pillow reduces 16-bit colour to 8 bits, and OpenCV ignores the header's maximum.
 Source: https://netpbm.sourceforge.net/doc/ppm.html
 """
 
@@ -18,20 +18,20 @@ _GAP = rb"(?:\s|#[^\n]*\n)+"
 _NUMBER = rb"(\d{1,9})"
 _BITMAP = re.compile(rb"P([14])" + _GAP + _NUMBER + _GAP + _NUMBER + rb"\s")
 _LEVELS = re.compile(rb"P([2356])" + _GAP + _NUMBER + _GAP + _NUMBER + _GAP + _NUMBER + rb"\s")
-_LONGEST = 65_536  # bytes of comments that a header may hold
+_LONGEST = 65_536  # bytes of a header with its comments
 
 
 class NetpbmRows:
-    """Reads a file from its top to its bottom.
+    """Reads a PPM, PGM or PBM file row by row.
 
     Attributes:
         width: in pixels.
         height: in pixels.
         channels: 1 or 3.
-        dtype: uint8, or uint16 where the header's maximum exceeds 255.
+        dtype: uint8, or uint16 if the header's maximum exceeds 255.
 
     Raises:
-        ValueError: no header of this family, or later too few samples.
+        ValueError: the header is invalid, or, when reading rows, samples are missing or too large.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -41,7 +41,7 @@ class NetpbmRows:
             raise ValueError("no valid PPM header")
         kind, self.width, self.height, self._top = (*map(int, match.groups()), 1)[:4]
         if 0 in (self.width, self.height) or not 0 < self._top < 65536:
-            raise ValueError(f"{self.width}x{self.height} pixels up to {self._top} make no PPM image")
+            raise ValueError(f"{self.width}x{self.height} pixels up to {self._top} are not a PPM image")
         self.channels = 3 if kind in (3, 6) else 1
         self.dtype = np.dtype(np.uint8 if self._top < 256 else np.uint16)
         self._bitmap = kind in (1, 4)
@@ -65,7 +65,7 @@ class NetpbmRows:
         return self._scale(stored.reshape(rows, self.width, self.channels))
 
     def _scale(self, stored: Pixels) -> Pixels:
-        """Bring 0 … maximum to 0 … 255 or 65535; in bitmaps 1 is black."""
+        """Scale 0 … maximum to 0 … 255 or 65535; in bitmaps 1 is black."""
         full = 256**self.dtype.itemsize - 1
         if stored.size and stored.max() > self._top:
             raise ValueError(f"a value exceeds the maximum of {self._top}")
@@ -82,7 +82,7 @@ class NetpbmRows:
         return data
 
     def _read_text(self) -> Pixels:
-        """All values of a plain file, decoded whole: it is text that nobody writes for large pictures."""
+        """Return all values of a plain file, decoded at once: nobody writes large pictures as text."""
         if self._text is None:
             words = re.sub(rb"#[^\n]*", b"", self._file.read())
             digits = re.findall(rb"[01]" if self._bitmap else rb"\d+", words)

@@ -1,4 +1,4 @@
-"""Files under construction: hidden, beside the file they will become, and recognisable when a run was killed."""
+"""Temporary files that become outputs: hidden, beside their target, and recognisable after a run was killed."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _NAME = re.compile(r"\.[0-9a-f]{32}\.part")
 
 
 def new_part(folder: Path) -> Path:
-    """Name a temporary file in the folder of its target, so that giving it its final name is a rename.
+    """Return a name for a temporary file in its target's folder, so that it only has to be renamed.
 
-    The module `tempfile` would make it readable by its owner only.
+    `tempfile` would make the file readable only by its owner.
     """
     return folder / f".{uuid.uuid4().hex}.part"
 
 
 def publish(part: Path, target: Path) -> int:
-    """Make sure that a complete file is on the disk, then give it its final name; returns its bytes.
+    """Flush a complete file to the disk, then give it its final name; return its size in bytes.
 
     Raises:
-        OSError: the disk refuses.
+        OSError: the file cannot be written or renamed.
     """
     with open(part, "r+b") as file:
         os.fsync(file.fileno())
@@ -35,12 +35,12 @@ def publish(part: Path, target: Path) -> int:
 
 @contextmanager
 def appearing(target: Path) -> Iterator[Path]:
-    """Yield a file to write, which gets its final name when the block ends, and is removed when the block fails.
+    """Yield a file to write, which gets its final name when the block ends, and is removed if the block fails.
 
-    Folders on the way to it are made.
+    Missing parents are created.
 
     Raises:
-        OSError: the disk refuses.
+        OSError: the file cannot be written or renamed.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     part = new_part(target.parent)
@@ -52,17 +52,17 @@ def appearing(target: Path) -> Iterator[Path]:
 
 
 def find_leftovers(folder: Path) -> list[Path]:
-    """List the files under construction in a folder and its subfolders, sorted.
+    """List the temporary files in a folder and its subfolders, sorted.
 
-    They are those of killed runs, and of any other run that is writing there at this moment.
+    They belong to killed runs, and to any other run that is writing there at this moment.
     """
     return sorted(path for path in folder.rglob(".*.part") if _NAME.fullmatch(path.name) and path.is_file())
 
 
 def remove_leftovers(folder: Path) -> int:
-    """Remove what killed runs left in a folder and its subfolders; returns how many files.
+    """Remove the files that killed runs left in a folder and its subfolders; return how many.
 
-    To be called before anything is written there: the files of a run that still goes on look the same.
+    Call it before anything is written there: the files of a run in progress look the same.
     """
     leftovers = find_leftovers(folder)
     for path in leftovers:

@@ -1,4 +1,4 @@
-"""Reading any image file from its top to its bottom, in a memory that does not grow with its height."""
+"""Reads any image file row by row, in memory that does not grow with its height."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from img2img.imaging.values import Pixels
 
 
 class UnreadableImage(ValueError):
-    """A file is missing, damaged, too large or no image; one line names the file and the reason."""
+    """A file is missing, damaged, too large or not an image; one line names the file and the reason."""
 
 
 def read_header(path: Path) -> Header:
-    """Tell what an image file holds; no pixel is decoded, and of large files only the beginning is read.
+    """Return an image file's header; no pixel is decoded, and only the beginning of large files is read.
 
     Raises:
-        UnreadableImage: the file is missing, damaged as far as can be seen so early, too large, animated, or no
-            supported image; a TIFF with pages of different sizes.
+        UnreadableImage: the file is missing, damaged at its beginning, too large, animated, not a supported image, or
+            a TIFF with pages of different sizes.
     """
     with open_rows(path) as reader:
         return reader.header
@@ -35,19 +35,19 @@ def read_header(path: Path) -> Header:
 def open_rows(path: Path, *, first_page: bool = False) -> RowReader:
     """Open an image file for reading its rows; use the result as a context manager.
 
-    The format is told from the content, not from the suffix. Palettes become RGB, 1-bit becomes 8-bit gray, CMYK
-    becomes sRGB through its profile, Lab becomes sRGB.
+    The content decides the format, not the suffix. Palettes become RGB, 1-bit becomes 8-bit gray, CMYK becomes sRGB
+    through its profile, Lab becomes sRGB.
 
-    Memory: JPEG, PNG, TIFF and binary PPM are streamed, of interlaced PNG and progressive JPEG the decoder holds the
-    whole. WebP, AVIF, HEIC and BMP are decoded whole, and so is plain (text) PPM. A page that lies on its side or on
-    its head waits in a temporary file once it exceeds `img2img.imaging.turning.IN_MEMORY` bytes.
+    Memory: JPEG, PNG, TIFF and binary PPM are streamed, but the decoder holds the whole of an interlaced PNG or
+    progressive JPEG. WebP, AVIF, HEIC, BMP and plain (text) PPM are decoded whole. A page that is stored sideways or
+    upside down waits in a temporary file if it exceeds `img2img.imaging.turning.IN_MEMORY` bytes.
 
     Args:
         path: the file.
-        first_page: leave the other pages of a TIFF alone; else all must have one size.
+        first_page: ignore the other pages of a TIFF; otherwise all must have one size.
 
     Raises:
-        UnreadableImage: as `read_header`.
+        UnreadableImage: as in `read_header`.
     """
     with reported(path):
         kind, stored = open_stored(path, first_page)
@@ -56,7 +56,7 @@ def open_rows(path: Path, *, first_page: bool = False) -> RowReader:
 
 @contextmanager
 def reported(path: Path) -> Iterator[None]:
-    """Turn whatever a decoder raises into one line that names the file."""
+    """Turn whatever a decoder raises into an `UnreadableImage`, one line that names the file."""
     try:
         yield
     except UnreadableImage:
@@ -76,13 +76,13 @@ def reported(path: Path) -> Iterator[None]:
 
 
 def first_line(error: pyvips.Error) -> str:
-    """Shorten libvips' report, which repeats itself over several lines and is sometimes empty."""
+    """Return the first line of libvips' report, which repeats itself over several lines and is sometimes empty."""
     lines = str(error.detail or "").strip().splitlines()
     return lines[0] if lines else "damaged or truncated"
 
 
 class RowReader:
-    """Rows of an opened image, upright, page after page.
+    """Reads the rows of an opened image, upright, page after page.
 
     Attributes:
         header: what the file holds.
@@ -98,7 +98,7 @@ class RowReader:
         self.header = Header(width, height, channels, alpha, stored.dtype, stored.pages, name, stored.metadata)
 
     def read(self, rows: int) -> tuple[Pixels, Pixels | None]:
-        """Return the next rows of all pages one below the other; fewer at the end, none after it.
+        """Return the next rows, with all pages one below the other; fewer at the end, no rows after it.
 
         Returns:
             HxWx1 or HxWx3 pixels of the header's dtype, and HxWx1 opacity of the same dtype or None.
@@ -116,7 +116,7 @@ class RowReader:
                 pixels = turn(self._stored.take(rows), self._stored.orientation)
             else:
                 pixels = self._take_turned(rows)
-        if len(pixels) < rows:  # a decoder that stops early without a word
+        if len(pixels) < rows:  # a decoder that stops early without an error
             raise UnreadableImage(f"cannot read {self._path}: the file is truncated")
         self._done += rows
         if not header.alpha:
@@ -124,7 +124,7 @@ class RowReader:
         return np.ascontiguousarray(pixels[..., :-1]), np.ascontiguousarray(pixels[..., -1:])
 
     def _take_turned(self, rows: int) -> Pixels:
-        """Gather upright rows from as many pages as they touch."""
+        """Gather upright rows from all pages that they span."""
         pieces, done = [], self._done
         while rows:
             top = done % self.header.height
@@ -143,7 +143,7 @@ class RowReader:
             self._turned = None
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._forget_page()
         self._stored.close()
 

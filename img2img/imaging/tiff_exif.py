@@ -1,8 +1,8 @@
-"""EXIF in TIFF files, which libvips neither reads nor writes.
+"""Reads and writes EXIF in TIFF files, because libvips does not.
 
-A TIFF *is* a directory of tags as EXIF is, so a camera's tags stand in the first page's directory, and two of them
-point to further directories. Written, they are put behind the finished file, with a new first directory that
-holds the old entries too. Source: TIFF 6.0, section 2; EXIF 2.32, section 4.6.
+A TIFF *is* a directory of tags, like EXIF: the camera's tags are in the first page's directory, and two of them point
+to further directories. Writing appends them to the finished file, with a new first directory that also holds the old
+entries. Source: TIFF 6.0, section 2; EXIF 2.32, section 4.6.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 _POINTERS = (0x8769, 0x8825)  # to the directories of EXIF and GPS
 # Description, make, model, software, date, artist, host, copyright: the rest describes how the pixels are stored.
 _WORDS = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x013C, 0x8298)
-_LONGEST = 30_000  # bytes of EXIF that every format holds; microscopes keep whole documents in the description
+_LONGEST = 30_000  # bytes of EXIF that every format can hold; microscopes store whole documents in the description
 _LONG8 = 16
-_DAMAGE = (  # what Pillow raises over tags that make no sense
+_DAMAGE = (  # what Pillow raises for tags that make no sense
     ValueError,
     TypeError,
     KeyError,
@@ -53,19 +53,19 @@ class _Directory:
         return int(struct.unpack_from(self.order + kind, data)[0])
 
     def parse(self, counted: bytes, file: BinaryIO) -> tuple[dict[int, bytes], bytes]:
-        """Read the entries whose number stands in `counted`, and the pointer behind them."""
+        """Read the entries, whose number is in `counted`, and the pointer after them."""
         size = 20 if self.big else 12
         entries = {}
-        for _ in range(self.unpack(self.count, counted)):  # a damaged number ends with the file, by struct.error
+        for _ in range(self.unpack(self.count, counted)):  # too large a number ends in struct.error
             entry = file.read(size)
             entries[self.unpack("H", entry)] = entry
         return entries, file.read(8 if self.big else 4)
 
 
 def read_exif(file: BinaryIO) -> bytes | None:
-    """Collect what a TIFF says of camera, place and author, as the EXIF of other formats; None where nothing.
+    """Return a TIFF's tags of camera, place and author as the EXIF of other formats; None if there are no such tags.
 
-    A damaged directory counts as none: the picture may still be readable, and its decoder will say if not.
+    A damaged directory counts as empty: the picture may still be readable, and its decoder reports it if not.
     """
     try:
         directory = _Directory(file)
@@ -86,10 +86,10 @@ def append_exif(path: Path, exif: bytes) -> None:
 
     Args:
         path: the file, which is changed in place.
-        exif: as it stands in a JPEG, beginning with `Exif`, two zeros.
+        exif: as in a JPEG, beginning with `Exif` and two zero bytes.
 
     Raises:
-        OSError: the disk refuses.
+        OSError: the file cannot be written.
     """
     with open(path, "r+b") as file:
         old = _Directory(file)
@@ -100,7 +100,7 @@ def append_exif(path: Path, exif: bytes) -> None:
             source.load(exif)
             _copy(source, {tag: source.get_ifd(tag) for tag in _POINTERS}, added)
             block = added.tobytes(start)
-        except _DAMAGE:  # EXIF that nobody can read is no reason to lose a picture
+        except _DAMAGE:  # unreadable EXIF is no reason to lose a picture
             return
         if not len(added):
             return
@@ -120,7 +120,7 @@ def append_exif(path: Path, exif: bytes) -> None:
 
 
 def _load(head: bytes, file: BinaryIO, start: int, group: int | None = None) -> ImageFileDirectory_v2:
-    """Let Pillow read one directory; its `Exif` would do so too, but not in a BigTIFF."""
+    """Read one directory with Pillow, whose `Exif` cannot read a BigTIFF."""
     directory = ImageFileDirectory_v2(head, group=group)
     file.seek(start)
     directory.load(file)
@@ -132,19 +132,19 @@ def _copy(
     inner: Mapping[int, Mapping[int, Any]],
     target: MutableMapping[int, Any],
 ) -> None:
-    """Copy camera, place and author from one collection of tags, and the inner ones it points to, into another."""
+    """Copy the tags of camera, place and author, and of the inner directories, into `target`."""
     for tag in _WORDS:
         if tag in words:
             target[tag] = words[tag]
     for tag, values in inner.items():
-        # Left out is 0xA005, a pointer into the old file.
+        # 0xA005 is left out: it points into the old file.
         kept = {key: value for key, value in values.items() if key != 0xA005 and not isinstance(value, dict)}
         if kept:
             target[tag] = kept
 
 
 def _widen(directory: _Directory, entry: bytes) -> bytes:
-    """Let a pointer reach beyond 4 GiB in a BigTIFF, where Pillow declares it to have 32 bits."""
+    """Declare a BigTIFF's pointer as 64 bits instead of Pillow's 32, so that it reaches beyond 4 GiB."""
     if not directory.big or directory.unpack("H", entry) not in _POINTERS:
         return entry
     return entry[:2] + struct.pack(directory.order + "H", _LONG8) + entry[4:]

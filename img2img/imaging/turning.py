@@ -1,4 +1,4 @@
-"""Turning a picture upright without holding all of it in memory."""
+"""Turns pictures upright without holding all of them in memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from img2img.imaging.values import Pixels
 
 STRIP = 64  # rows handled at a time
-IN_MEMORY = 256 * 2**20  # bytes of a picture to turn that are held in memory; more goes to a temporary file
+IN_MEMORY = 256 * 2**20  # bytes; a larger picture goes to a temporary file
 
 
 def turn(pixels: Pixels, orientation: int) -> Pixels:
@@ -25,14 +25,14 @@ def turn(pixels: Pixels, orientation: int) -> Pixels:
 
 
 class Turned:
-    """One page whose rows arrive in stored order and leave in upright order.
+    """Turns one page upright: its rows arrive in stored order and leave in upright order.
 
     Strips of rows are turned as they arrive and put into a temporary file (in memory while it is small), which
-    vanishes with this object. An upright band is then gathered from them: where a page lies on its side, a piece
-    of each strip.
+    vanishes with this object. An upright band is then gathered from them: from a piece of each strip if the page is
+    stored sideways.
 
     Args:
-        take: returns the next so many stored rows, HxWxC.
+        take: returns the given number of next stored rows, HxWxC.
         height: stored rows of the page.
         orientation: EXIF, 3 to 8.
     """
@@ -46,11 +46,11 @@ class Turned:
             self._strips.append((self._file.tell(), strip.shape))
             self._file.write(strip.data)
             self._dtype = strip.dtype
-        if orientation in (3, 4, 6, 7):  # the first stored rows are the last, or the rightmost
+        if orientation in (3, 4, 6, 7):  # the first stored rows become the last, or the rightmost
             self._strips.reverse()
 
     def rows(self, top: int, count: int) -> Pixels:
-        """Return upright rows `top` to `top + count`, all of which exist."""
+        """Return upright rows `top` to `top + count`, which must all exist."""
         if self._sideways:
             return np.concatenate([self._read(strip, top, count) for strip in self._strips], axis=1)
         pieces, start = [], 0
@@ -68,5 +68,5 @@ class Turned:
         return np.frombuffer(self._file.read(count * line), self._dtype).reshape(count, width, bands)
 
     def close(self) -> None:
-        """Forget the page."""
+        """Delete the temporary file."""
         self._file.close()

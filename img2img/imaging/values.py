@@ -1,4 +1,4 @@
-"""Pixel values in memory: integers of a file to floats of a network and back, gray to RGB and back."""
+"""Converts pixel values: a file's integers to a network's floats and back, gray to RGB and back."""
 
 from typing import Any
 
@@ -13,10 +13,10 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601
 
 
 def to_float(pixels: Pixels) -> npt.NDArray[np.float32]:
-    """Convert uint8 or uint16 of any shape to float32 in [0, 1]; float32 is returned as it is.
+    """Convert uint8 or uint16 of any shape to float32 in [0, 1]; float32 is returned unchanged.
 
     Raises:
-        ValueError: another dtype.
+        ValueError: the dtype is not uint8, uint16 or float32.
     """
     if pixels.dtype == np.float32:
         return pixels
@@ -29,7 +29,7 @@ def from_float(values: Pixels, dtype: npt.DTypeLike) -> Pixels:
     """Clamp values of any shape to [0, 1] and convert to uint8 or uint16 (rounding to nearest) or float32.
 
     Raises:
-        ValueError: a value is NaN, or another dtype.
+        ValueError: a value is NaN, or `dtype` is not uint8, uint16 or float32.
     """
     dtype = np.dtype(dtype)
     if dtype != np.float32 and dtype not in _LEVELS:
@@ -46,11 +46,11 @@ def to_channels(pixels: Pixels, channels: int) -> Pixels:
     RGB becomes gray as Rec. 601 luma of the stored values, rounded to nearest for integers.
 
     Raises:
-        ValueError: the present or the wanted number of channels is neither 1 nor 3.
+        ValueError: the present or requested number of channels is neither 1 nor 3.
     """
     present = pixels.shape[2]
     if present not in (1, 3) or channels not in (1, 3):
-        raise ValueError(f"cannot convert {present} channels to {channels}: only 1 and 3 are known")
+        raise ValueError(f"cannot convert {present} channels to {channels}: only 1 and 3 are supported")
     if present == channels:
         return pixels
     if channels == 3:

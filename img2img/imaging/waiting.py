@@ -1,4 +1,4 @@
-"""Rows on their way to an encoder that will not be given rows but asks for them."""
+"""Buffers rows for an encoder that pulls them."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import pyvips
 from img2img.imaging.parts import new_part
 from img2img.imaging.values import Pixels
 
-_STRIP = 16  # rows: a strip is what libvips reads at a time
+_STRIP = 16  # rows that libvips reads at a time
 _TYPES = {"uint8": "uchar", "uint16": "ushort", "float32": "float"}
 
 
 class WaitingRows:
-    """HxWxbands pixels: an array, or a hidden file in `folder` where they would exceed `limit` bytes.
+    """Buffer of HxWxbands pixels: an array, or a hidden file in `folder` if they would exceed `limit` bytes.
 
-    The file is a TIFF without compression, because libvips reads TIFF through a small buffer; the file of
-    its own `rawload` it maps into memory whole.
+    The file is a TIFF without compression, because libvips reads TIFF through a small buffer, whereas `rawload` maps
+    the whole file into memory.
     """
 
     def __init__(self, folder: Path, shape: tuple[int, int, int], dtype: np.dtype[np.generic], limit: int) -> None:
@@ -31,10 +31,10 @@ class WaitingRows:
         self._path = Path() if small else new_part(folder)
         self._file = None if small else open(self._path, "x+b")  # noqa: SIM115 - closed by remove()
         if self._file:
-            self._file.write(bytes(16))  # room for the header, which comes last
+            self._file.write(bytes(16))  # room for the header, which is written last
 
     def add(self, rows: Pixels) -> None:
-        """Put rows below the others."""
+        """Append rows."""
         if self._array is not None:
             self._array[self._done : self._done + len(rows)] = rows
         elif self._file is not None:
@@ -42,7 +42,7 @@ class WaitingRows:
         self._done += len(rows)
 
     def as_vips(self) -> pyvips.Image:
-        """All rows as an image of libvips, to be read once from the top down."""
+        """Return all rows as a libvips image, to be read once from the top down."""
         height, width, bands = self._shape
         # Without the right interpretation libvips would write uint16 as an 8-bit PNG.
         gray, colour = ("grey16", "rgb16") if self._dtype == np.uint16 else ("b-w", "srgb")
@@ -57,7 +57,7 @@ class WaitingRows:
         return image.copy(interpretation=gray if bands < 3 else colour)
 
     def bands(self) -> Iterator[Pixels]:
-        """All rows, some at a time."""
+        """Yield all rows, some at a time."""
         height, width, bands = self._shape
         if self._array is not None:
             yield self._array
@@ -69,15 +69,15 @@ class WaitingRows:
                 yield np.frombuffer(data, self._dtype).reshape(count, width, bands)
 
     def remove(self) -> None:
-        """Forget the rows."""
+        """Discard the rows and delete the file."""
         self._array = None
         if self._file is not None:
             self._path.unlink(missing_ok=True)
-            # Closing may find the disk full once more; the file is gone by then, and so is the reason to care.
+            # Closing the raw file skips a last flush, which could fail on a full disk; the file is deleted anyway.
             self._file.raw.close()
 
     def _finish(self) -> None:
-        """Make the rows a BigTIFF: header, rows in strips, places and lengths of the strips, directory."""
+        """Turn the file into a BigTIFF: header, rows in strips, offsets and lengths of the strips, directory."""
         assert self._file is not None
         height, width, bands = self._shape
         size = self._dtype.itemsize

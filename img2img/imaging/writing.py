@@ -1,8 +1,8 @@
-"""Writing any image file row by row; it appears under its name complete or not at all.
+"""Writes any image file row by row; it appears under its name complete or not at all.
 
-libvips' encoders ask for rows and cannot be given them, so rows wait until the last has come: in memory, or beyond a
-limit in a hidden file beside the output, from which they stream through the encoder. Encoding uses libvips' thread
-pool, which does not survive a fork: write in the process that started, or in spawned ones.
+libvips' encoders pull rows, so rows are buffered until the last has arrived: in memory, or above a limit in a hidden
+file beside the output, from which they stream through the encoder. Encoding uses libvips' thread pool, which does not
+survive a fork: write in the main process or in spawned ones.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from img2img.imaging.values import Pixels, from_float, to_float
 from img2img.imaging.waiting import WaitingRows
 
 _SCRATCH = 256 * 2**20
-_DEFLATE = 3  # twice as fast as the usual 6 (photographs, 8 bits: 15 against 8 megapixels a second), 2 % larger
-_EFFORT = 0  # of AVIF: 5 megapixels a second; the usual 4 makes 0.07, and 1 makes 1.5 for 5 % fewer bytes
-_CLASSIC_TIFF = 3_000_000_000  # bytes; it ends at 4 GiB, and noise may not compress
+_DEFLATE = 3  # twice as fast as the default 6 (8-bit photographs: 15 instead of 8 megapixels per second), 2 % larger
+_EFFORT = 0  # of AVIF: 5 megapixels per second; the default 4 reaches 0.07, and 1 reaches 1.5 with 5 % fewer bytes
+_CLASSIC_TIFF = 3_000_000_000  # bytes; classic TIFF ends at 4 GiB, and noise may not compress
 _REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
@@ -36,18 +36,18 @@ def create_rows(path: Path, header: Header, *, quality: int = 95, scratch: int =
     """Begin an image file; use the result as a context manager, which closes it, or aborts after an exception.
 
     PNG, PPM and TIFF are lossless and keep uint16; AVIF keeps 10 or 12 bits of it, JPEG, WebP and BMP scale it to 8.
-    Only TIFF holds float32 and several pages. JPEG, BMP and PPM drop alpha. `img2img.imaging.formats.loss` says all
-    that in words. WebP, AVIF and BMP are encoded whole in memory, the others are streamed.
+    Only TIFF holds float32 and several pages. JPEG, BMP and PPM drop alpha. `img2img.imaging.formats.loss` describes
+    all that. WebP, AVIF and BMP are encoded whole in memory, the others are streamed.
 
     Args:
-        path: the target, whose suffix tells the format; an existing file is replaced. Missing parents are made.
-        header: what the rows to come are and what is to be written beside them; its `format` does not matter.
+        path: the target, whose suffix decides the format; an existing file is replaced. Missing parents are created.
+        header: describes the rows and the metadata to write; its `format` does not matter.
         quality: 1 to 100, for JPEG, WebP and AVIF only.
-        scratch: bytes of rows that may wait in memory.
+        scratch: bytes of rows that may be buffered in memory.
 
     Raises:
         ValueError: the suffix is unknown or the format cannot hold this image.
-        OSError: the disk refuses.
+        OSError: the file cannot be written.
     """
     try:
         kind = format_of(path.suffix)
@@ -59,18 +59,18 @@ def create_rows(path: Path, header: Header, *, quality: int = 95, scratch: int =
 
 
 def _check(kind: Format, header: Header) -> None:
-    """Refuse before any work what the encoder would refuse at the end."""
+    """Reject at once what the encoder would reject at the end."""
     if header.dtype == np.float32 and not kind.floats:
         raise ValueError("only TIFF holds float32 pixels")
     if header.pages > 1 and not kind.several:
         raise ValueError(f"{header.pages} pages: only TIFF holds more than one")
     if kind.side and max(header.width, header.height) > kind.side:
         size = f"{header.width}x{header.height}"
-        raise ValueError(f"image too large: {kind.name} holds {kind.side} pixels a side, not {size}")
+        raise ValueError(f"image too large: {kind.name} holds {kind.side} pixels per side, not {size}")
 
 
 class RowWriter:
-    """An image file under construction."""
+    """Writes an image file row by row, from the top down."""
 
     def __init__(self, path: Path, kind: Format, header: Header, quality: int, scratch: int) -> None:
         self._path, self._kind, self._header, self._quality = path, kind, header, quality
@@ -82,15 +82,15 @@ class RowWriter:
         self._waiting = WaitingRows(path.parent, (self._rows, header.width, self._bands), self._dtype, scratch)
 
     def write(self, pixels: Pixels, alpha: Pixels | None) -> None:
-        """Add rows below those that are there, page after page.
+        """Append rows, page after page.
 
         Args:
             pixels: HxWx1 or HxWx3 of the header's dtype.
             alpha: HxWx1 of the same dtype; None exactly if the header has no alpha.
 
         Raises:
-            ValueError: shape or dtype is not what the header says, or the rows are more than that.
-            OSError: the disk refuses.
+            ValueError: shape or dtype differs from the header, or there are too many rows.
+            OSError: the file cannot be written.
         """
         header = self._header
         given = [pixels] if alpha is None else [pixels, alpha]
@@ -108,14 +108,14 @@ class RowWriter:
         self._done += len(pixels)
 
     def close(self) -> int:
-        """Encode the file and give it its final name; whatever goes wrong, nothing is left behind.
+        """Encode the file and give it its final name; if anything fails, nothing is left behind.
 
         Returns:
-            How many bytes it has.
+            Its size in bytes.
 
         Raises:
             ValueError: rows are missing, or the encoder refuses the image.
-            OSError: the disk refuses; with `errno.ENOSPC` where it is full.
+            OSError: the file cannot be written; with `errno.ENOSPC` if the disk is full.
         """
         part = new_part(self._path.parent)
         try:
@@ -134,7 +134,7 @@ class RowWriter:
             self.abort()
 
     def abort(self) -> None:
-        """Give up; nothing is left behind."""
+        """Discard the rows; nothing is left behind."""
         self._waiting.remove()
 
     def _encode(self, part: Path) -> None:
@@ -169,7 +169,7 @@ class RowWriter:
 
 
 def _encode_vips(kind: str, image: pyvips.Image, part: Path, quality: int, header: Header) -> None:
-    """Run one of libvips' encoders into a file, whose name it takes as it is."""
+    """Encode an image with libvips into a file, whose name is not parsed for options."""
     target = os.fsencode(part)
     if kind == "png":  # libvips' default is no filter, which makes photographs a third larger
         image.pngsave(target, compression=_DEFLATE, filter=pyvips.ForeignPngFilter.PAETH)
@@ -194,7 +194,7 @@ def _encode_vips(kind: str, image: pyvips.Image, part: Path, quality: int, heade
 
 
 def _translate(error: pyvips.Error, path: Path) -> Exception:
-    """Tell a disk that refuses, of which libvips only gives the words, from an image that the encoder refuses."""
+    """Return an OSError if the disk refused, which libvips only says in words, or a ValueError if the encoder did."""
     report = str(error.detail or "")
     for code in _REFUSALS:
         if os.strerror(code) in report:

@@ -1,4 +1,4 @@
-"""The encoder-decoder in the classic sense: everything that reaches the output passes the bottleneck."""
+"""A convolutional encoder-decoder without skip connections: everything passes through the bottleneck."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from img2img.networks.reach import Span, radius_of
+from img2img.networks.receptive_field import Span, radius_of
 from img2img.networks.unet import ResidualBlock
 
 
 class BottleneckAutoencoder(nn.Module):
-    """A convolutional autoencoder without skips and without global residual.
+    """A convolutional autoencoder without skip connections and without a global residual.
 
     Trained on corrupted inputs it is the denoising autoencoder of Vincent et al., "Stacked denoising autoencoders",
-    JMLR 2010, made convolutional: the encoder must keep what matters of the image in fewer numbers, the decoder draws
-    it anew. Beside `RestorationUNet`, which has the same blocks, it shows what skips give. Purely local, so that any
-    size goes in.
+    JMLR 2010, made convolutional: the encoder must compress the image, the decoder reconstructs it. Compared with
+    `RestorationUNet`, which has the same blocks, it shows what skip connections contribute. It is purely local, so it
+    takes images of any size.
 
     Args:
         in_channels: Channels of the input: 3 for RGB, 1 for gray.
-        out_channels: Channels of the output; None for as many as the input has.
-        channels: Width of each level; each halves the size of the one before, the first has half the image's.
+        out_channels: Channels of the output; None for as many as the input.
+        channels: Width of each level, from the finest to the coarsest; each halves the size, the first included.
         blocks: Residual blocks of each level of the encoder and of the decoder.
-        code_channels: Channels of the code, at the coarsest level.
+        code_channels: Channels of the latent, at the coarsest level.
 
     Raises:
         ValueError: If `channels` is empty.
@@ -63,22 +63,22 @@ class BottleneckAutoencoder(nn.Module):
         return radius_of(self.spread, self.stride)
 
     def spread(self, row: int) -> Span:
-        """The rows of the output that see the input's `row`, far from borders."""
+        """Returns the first and the last output row that depend on the input's `row`, far from borders."""
         first, last, level = row, row, 2 * self.blocks
-        for _ in range(self.levels):  # cell c of a level sees 2c - 1 to 2c + 2 of the finer one
+        for _ in range(self.levels):  # cell c of a level depends on 2c - 1 to 2c + 2 of the finer one
             first, last = (first - 1) // 2 - level, (last + 1) // 2 + level
-        for _ in range(self.levels):  # and is seen by as many
+        for _ in range(self.levels):  # and in the decoder affects as many
             first, last = 2 * (first - level) - 1, 2 * (last + level) + 2
         return first - 1, last + 1
 
     def encode(self, x: Tensor) -> Tensor:
-        """Returns the code of N×C×H×W, N×code_channels×⌈H/stride⌉×⌈W/stride⌉."""
+        """Returns the latent of N×C×H×W: N×code_channels×⌈H/stride⌉×⌈W/stride⌉."""
         height, width = x.shape[-2:]
-        code: Tensor = self.encoder(F.pad(x, (0, -width % self.stride, 0, -height % self.stride), mode="replicate"))
-        return code
+        latent: Tensor = self.encoder(F.pad(x, (0, -width % self.stride, 0, -height % self.stride), mode="replicate"))
+        return latent
 
     def forward(self, x: Tensor) -> Tensor:
-        """Draws a batch anew from its code.
+        """Reconstructs a batch.
 
         Args:
             x: N×C×H×W, nominally in [0, 1], of any size from 1×1.
@@ -87,5 +87,5 @@ class BottleneckAutoencoder(nn.Module):
             N×C'×H×W, not clamped.
         """
         height, width = x.shape[-2:]
-        drawn: Tensor = self.decoder(self.encode(x))
-        return drawn[..., :height, :width]
+        output: Tensor = self.decoder(self.encode(x))
+        return output[..., :height, :width]

@@ -1,4 +1,4 @@
-"""The convolutional autoencoder around a vector."""
+"""A convolutional autoencoder whose latent is a vector."""
 
 from __future__ import annotations
 
@@ -14,28 +14,29 @@ from img2img.networks.unet import ResidualBlock
 
 
 class ConvAutoencoder(LatentNetwork):
-    """Strided convolutions down to a vector, transposed ones back up; for images of any one size.
+    """A convolutional autoencoder with a vector as latent, for images of one fixed size.
 
-    Each level halves the size; what is left of the image then is mapped to the vector by one linear layer, and back by
-    another. Without normalisation, so that an image's code does not depend on its batch.
+    Each level of strided convolutions halves the size; one linear layer maps the coarsest level to the vector, another
+    maps it back, and transposed convolutions double the size again. There is no normalisation, so an image's latents
+    do not depend on its batch.
 
     Args:
-        image_size: As in `LatentNetwork`; padded to a multiple of 2^levels inside.
+        image_size: As in `LatentNetwork`; padded internally to a multiple of 2^levels.
         in_channels: As in `LatentNetwork`.
         channels: Width of each level, from the finest to the coarsest.
         blocks: Residual blocks of each level, in the encoder and in the decoder.
         latent_dim: As in `LatentNetwork`.
         per_latent: As in `LatentNetwork`.
         per_value: As in `LatentNetwork`.
-        standardise: Takes brightness and contrast out of the image before the convolutions see it: the last two latents
-            are the mean and the logarithm of the standard deviation of its values, the others describe what is left.
-            The same thing under another light then differs in two latents alone (as in reversible instance
-            normalisation, Kim et al., ICLR 2022).
+        standardise: Removes brightness and contrast from the image before the convolutions: the last two latents are
+            the mean and the logarithm of the standard deviation of its values, the others describe the rest. The same
+            object under another light then differs only in these two (as in reversible instance normalisation, Kim et
+            al., ICLR 2022).
         linear: As in `LatentNetwork`.
 
     Raises:
-        ValueError: If `channels` is empty, `linear` and `standardise` are both asked for, or `standardise` leaves no
-            latent.
+        ValueError: If `channels` is empty, or `standardise` is combined with `linear`, a `per_value` above 1 or fewer
+            than 3 latents.
     """
 
     def __init__(
@@ -80,12 +81,12 @@ class ConvAutoencoder(LatentNetwork):
             nn.ReLU(),
             last := nn.Conv2d(channels[0], in_channels * per_value, 3, padding=1),
         )
-        if linear:  # the convolutions begin by adding nothing
+        if linear:  # the convolutions add nothing at first
             for parameter in (*self.to_latent.parameters(), *last.parameters()):
                 nn.init.zeros_(parameter)
 
     def layers(self, image: Tensor) -> list[Tensor]:
-        """Returns what each level makes of the image, N×channels×h×w, and the code."""
+        """Returns each level's output for the images, N×channels×h×w, and last the encoder's."""
         height, width = image.shape[-2:]
         mean, log_spread = _brightness_and_contrast(image)
         values = (image - mean[:, :, None, None]) / log_spread.exp()[:, :, None, None] if self.standardise else image
@@ -101,18 +102,19 @@ class ConvAutoencoder(LatentNetwork):
         return [*found, self.with_linear_code(code, image)]
 
     def decode(self, latent: Tensor) -> Tensor:
-        """Draws images, N×(per_value · C)×H×W."""
-        drawn: Tensor = self.decoder(self.from_latent(latent[:, : self.from_latent.in_features]).view(-1, *self.coarse))
-        drawn = drawn[..., : self.image_size[0], : self.image_size[1]]
+        """Decodes latents N×latent_dim to images N×(per_value · C)×H×W."""
+        features = self.from_latent(latent[:, : self.from_latent.in_features])
+        output: Tensor = self.decoder(features.view(-1, *self.coarse))
+        output = output[..., : self.image_size[0], : self.image_size[1]]
         if self.standardise:
-            drawn = drawn * latent[:, -1].exp()[:, None, None, None] + latent[:, -2][:, None, None, None]
-        return self.with_linear_drawing(drawn, latent)
+            output = output * latent[:, -1].exp()[:, None, None, None] + latent[:, -2][:, None, None, None]
+        return self.with_linear_drawing(output, latent)
 
 
 def _brightness_and_contrast(image: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the mean of N×C×H×W and the logarithm of its standard deviation, N×1 each.
 
-    The deviation is at least a 50th, as noise may have it, so that an empty image is not blown up.
+    The deviation is at least 1/50, which noise may have, so that an empty image is not amplified.
     """
     values = image.flatten(1)
     return values.mean(1, keepdim=True), values.std(1, correction=0, keepdim=True).clamp_min(0.02).log()

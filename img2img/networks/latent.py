@@ -1,4 +1,4 @@
-"""Autoencoders around a vector: every image becomes a few numbers, and is drawn anew from them."""
+"""Autoencoders whose latent is a vector of a few numbers."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import torch
 from torch import Tensor, nn
 
 LEAST_DEVIATION = 1e-4
-"""Images do not vary along an axis on which their deviation is below this share of the largest."""
+"""Axes with a standard deviation below this fraction of the largest count as constant."""
 
 
 class LatentNetwork(nn.Module, ABC):
-    """What an autoencoder around a vector has: an encoder, a decoder, and the sizes of what they exchange.
+    """Base class of autoencoders whose latent is a vector: an encoder, a decoder and their sizes.
 
     Args:
         image_size: Height and width of the images, in pixels; data of other sizes are scaled by the data module.
         in_channels: Channels of the images: 3 for RGB, 1 for gray.
-        latent_dim: How many numbers an image becomes.
-        per_latent: Numbers that the encoder gives for each of them: 1, or 2 for mean and log-variance.
-        per_value: Numbers that the decoder gives for each value of a pixel: 1, or 2 for mean and log scale, say.
+        latent_dim: Number of latents of an image.
+        per_latent: Encoder outputs for each latent: 1, or 2 for mean and log-variance.
+        per_value: Decoder outputs for each value of a pixel: 1, or 2 for mean and log scale, say.
         linear: Adds a linear autoencoder, which `begin_at` sets to the training images' principal components. It is not
-            trained: training begins where PCA ends, and the rest of the network learns what PCA cannot.
+            trained: training starts where PCA ends, and the rest of the network learns what PCA cannot.
 
     Raises:
-        ValueError: If a number is below 1.
+        ValueError: If `image_size` is not [height, width], or a size is below 1.
     """
 
     def __init__(
@@ -41,35 +41,35 @@ class LatentNetwork(nn.Module, ABC):
     ) -> None:
         super().__init__()
         if len(image_size) != 2 or min(*image_size, in_channels, latent_dim, per_latent, per_value) < 1:
-            raise ValueError("image_size is [height, width], and like every other number at least 1")
+            raise ValueError("image_size must be [height, width]; it and the other sizes must be at least 1")
         self.image_size = (int(image_size[0]), int(image_size[1]))
         self.in_channels, self.latent_dim = in_channels, latent_dim
         self.per_latent, self.per_value = per_latent, per_value
         self.linear = LinearAutoencoder(image_size, in_channels, latent_dim) if linear else None
         if self.linear is not None:
-            # Adam's steps, alike for all weights, would shake those of single pixels, which are small.
+            # Adam's steps are equally large for all weights, too large for the small weights of single pixels.
             self.linear.requires_grad_(False)
 
     def begin_at(self, mean: Tensor, axes: Tensor, deviations: Tensor) -> None:
-        """Takes what is known of the training images before the first step: the linear part, if any, becomes PCA.
+        """Initialises the network from statistics of the training images; the linear part, if any, becomes PCA.
 
         Args:
-            mean: Their mean, C·H·W values.
+            mean: Mean of the training images, C·H·W values.
             axes: Their principal axes, at most latent_dim × (C·H·W), orthonormal.
-            deviations: Their standard deviations along these; latents of the linear part then have a variance of 1.
+            deviations: Their standard deviations along the axes; the linear part's latents then have a variance of 1.
         """
         if self.linear is not None:
             self.linear.set_axes(mean, axes, deviations)
 
     def with_linear_code(self, code: Tensor, image: Tensor) -> Tensor:
-        """Returns a code, N×(per_latent · latent_dim), with the linear part's added to its first numbers."""
+        """Adds the linear part's latents to the first latent_dim encoder outputs, N×(per_latent · latent_dim)."""
         if self.linear is None:
             return code
         k = self.latent_dim
         return torch.cat([code[:, :k] + self.linear.encode(image), code[:, k:]], 1)
 
     def with_linear_drawing(self, drawn: Tensor, latent: Tensor) -> Tensor:
-        """Returns what is drawn, N×(per_value · C)×H×W, with the linear part's added to its first channels."""
+        """Adds the linear part's images to the first C channels of the decoder's output, N×(per_value · C)×H×W."""
         if self.linear is None:
             return drawn
         c = self.in_channels
@@ -77,23 +77,23 @@ class LatentNetwork(nn.Module, ABC):
 
     @abstractmethod
     def layers(self, image: Tensor) -> list[Tensor]:
-        """Returns what each stage of the encoder makes of N×C×H×W; the last is N×(per_latent · latent_dim)."""
+        """Returns each encoder stage's output for N×C×H×W; the last is N×(per_latent · latent_dim)."""
 
     @abstractmethod
     def decode(self, latent: Tensor) -> Tensor:
-        """Draws N×(per_value · C)×H×W of latents N×latent_dim, not clamped; all channels of the first number first."""
+        """Decodes latents N×latent_dim to N×(per_value · C)×H×W, not clamped; the first C channels are the images."""
 
     def encode(self, image: Tensor) -> Tensor:
-        """Returns N×(per_latent · latent_dim) of N×C×H×W; all first numbers stand first."""
+        """Encodes N×C×H×W to N×(per_latent · latent_dim); the first output of every latent comes first."""
         return self.layers(image)[-1]
 
     def forward(self, image: Tensor) -> Tensor:
-        """Draws images anew from the first of the numbers that stand for each latent."""
+        """Reconstructs images from the first encoder output of each latent."""
         return self.decode(self.encode(image)[:, : self.latent_dim])
 
 
 class DenseAutoencoder(LatentNetwork):
-    """Fully connected layers, as in Hinton & Salakhutdinov, "Reducing the dimensionality of data", Science 2006.
+    """Fully connected autoencoder, as in Hinton & Salakhutdinov, "Reducing the dimensionality of data", Science 2006.
 
     Args:
         image_size: As in `LatentNetwork`.
@@ -123,46 +123,46 @@ class DenseAutoencoder(LatentNetwork):
         self.decoder = nn.ModuleList(
             nn.Linear(narrow, wide) for narrow, wide in pairwise((latent_dim, *reversed(hidden), values * per_value))
         )
-        if linear:  # the rest begins by drawing nothing
+        if linear:  # the other layers add nothing at first
             for parameter in self.decoder[-1].parameters():
                 nn.init.zeros_(parameter)
 
     def layers(self, image: Tensor) -> list[Tensor]:
-        """Returns the activations of each hidden layer, and the code."""
+        """Returns the activations of each hidden layer, and last the encoder's output."""
         found: list[Tensor] = []
         values = image.flatten(1)
         if self.linear is not None:
-            values = values - self.linear.ends[1].bias  # close to the mean image, which says nothing of this one
+            values = values - self.linear.ends[1].bias  # close to the mean image, which all images share
         for layer in self.encoder:
             values = layer(values if not found else nn.functional.silu(values))
             found.append(values)
         return [*found[:-1], self.with_linear_code(found[-1], image)]
 
     def decode(self, latent: Tensor) -> Tensor:
-        """Draws images, N×(per_value · C)×H×W."""
+        """Decodes latents N×latent_dim to images N×(per_value · C)×H×W."""
         values = latent
         for number, layer in enumerate(self.decoder):
             values = layer(values if number == 0 else nn.functional.silu(values))
-        drawn = values.view(len(latent), self.per_value * self.in_channels, *self.image_size)
-        return self.with_linear_drawing(drawn, latent)
+        output = values.view(len(latent), self.per_value * self.in_channels, *self.image_size)
+        return self.with_linear_drawing(output, latent)
 
 
 class LinearAutoencoder(DenseAutoencoder):
-    """One linear layer in, one out: trained with the squared error it finds the subspace of PCA.
+    """A linear autoencoder of one layer each way; trained with the squared error it finds the subspace of PCA.
 
-    Baldi & Hornik, "Neural networks and principal component analysis", Neural Networks 1989. Its weights are some basis
-    of that subspace; `principal_basis` and the data tell the axes.
+    Baldi & Hornik, "Neural networks and principal component analysis", Neural Networks 1989. Its weights span that
+    subspace; the axes follow from `principal_basis` and the data.
 
     Args:
         image_size: As in `LatentNetwork`.
         in_channels: As in `LatentNetwork`.
-        latent_dim: How many axes.
+        latent_dim: Number of axes.
     """
 
     def __init__(self, image_size: Sequence[int] = (64, 64), in_channels: int = 1, latent_dim: int = 10) -> None:
         super().__init__(image_size, in_channels, latent_dim, hidden=())
-        # Encoder and decoder begin as one orthonormal frame, from which gradient descent turns into the principal
-        # subspace; from unrelated ones it takes ten times as long.
+        # Encoder and decoder start as the same orthonormal frame. From unrelated ones gradient descent takes ten times
+        # as long to reach the principal subspace.
         encoder, decoder = self.ends
         nn.init.orthogonal_(encoder.weight)
         with torch.no_grad():
@@ -170,7 +170,7 @@ class LinearAutoencoder(DenseAutoencoder):
 
     @property
     def ends(self) -> tuple[nn.Linear, nn.Linear]:
-        """The two layers."""
+        """The layers of encoder and decoder."""
         encoder, decoder = self.encoder[0], self.decoder[0]
         assert isinstance(encoder, nn.Linear)
         assert isinstance(decoder, nn.Linear)
@@ -178,16 +178,17 @@ class LinearAutoencoder(DenseAutoencoder):
 
     @torch.no_grad()
     def begin_at(self, mean: Tensor, axes: Tensor, deviations: Tensor) -> None:
-        """Lets the biases begin at the mean image, which else drowns what distinguishes images; the axes are learnt."""
+        """Initialises the biases to the mean image, which would otherwise dominate; the axes are learnt."""
         encoder, decoder = self.ends
         decoder.bias.copy_(mean)
         encoder.bias.copy_(-encoder.weight @ mean.to(encoder.weight))
 
     @torch.no_grad()
     def set_axes(self, mean: Tensor, axes: Tensor, deviations: Tensor) -> None:
-        """Sets the layers to given axes, with latents of variance 1; where axes lack, the latents mean nothing.
+        """Sets the layers to given axes, scaled so that latents have a variance of 1.
 
-        Nor do those of axes along which the images do not vary: the slightest thing would send them to infinity.
+        Latents without an axis stay 0, as do those of axes along which the images do not vary: the slightest deviation
+        would make them huge.
         """
         encoder, decoder = self.ends
         mean, axes, deviations = (values.to(encoder.weight) for values in (mean, axes, deviations))
@@ -203,7 +204,7 @@ class LinearAutoencoder(DenseAutoencoder):
 
     @torch.no_grad()
     def principal_basis(self) -> Tensor:
-        """Returns an orthonormal basis of what the decoder can draw, (C·H·W)×latent_dim, columns in no order."""
+        """Returns an orthonormal basis of the decoder's range, (C·H·W)×latent_dim, columns in no particular order."""
         weight = self.ends[1].weight
         basis: Tensor = torch.linalg.qr(weight.cpu().double())[0].to(weight)
         return basis

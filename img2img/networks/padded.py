@@ -1,4 +1,4 @@
-"""Any image size for networks that know only some."""
+"""Padding for networks that accept only some image sizes."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from img2img.networks.reach import analytic_reach
+from img2img.networks.receptive_field import declared_receptive_field
 
 
 class Padded(nn.Module):
-    """Pads images at the right and at the bottom to what a network can take, and cuts its output to size.
+    """Pads images at the right and the bottom to a size that a network accepts, and crops its output.
 
-    For networks from elsewhere; ours do so themselves.
+    For third-party networks; ours pad images themselves.
 
     Args:
         network: Any module that maps N×C×H×W to N×C'×H×W for sizes divisible by `multiple`.
-        multiple: What height and width have to be divisible by.
+        multiple: Number by which height and width must be divisible.
 
     Raises:
         ValueError: If `multiple` is less than 1.
@@ -28,10 +28,10 @@ class Padded(nn.Module):
         if multiple < 1:
             raise ValueError(f"multiple must be at least 1, not {multiple}")
         self.network, self.multiple = network, multiple
-        inner = analytic_reach(network)
+        inner = declared_receptive_field(network)
         self.stride = math.lcm(multiple, inner.stride if inner else 1)
         self.receptive_field = inner.radius if inner else None
-        self.in_channels = getattr(network, "in_channels", None)  # for the task, which asks
+        self.in_channels = getattr(network, "in_channels", None)  # the task reads it
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps N×C×H×W of any size from 1×1 to N×C'×H×W."""

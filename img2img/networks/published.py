@@ -1,4 +1,4 @@
-"""Networks from elsewhere, as the package `spandrel` describes them."""
+"""Published networks, as the package `spandrel` loads them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 class PublishedNetwork(nn.Module):
     """A published network, for restoring only: its weights are frozen.
 
-    Padding to sizes that the network can take, and cutting to size, is the descriptor's work.
+    The descriptor pads images to sizes that the network accepts, and crops the output.
 
     Args:
         descriptor: What `spandrel.ModelLoader` returns: the network, and how to call it.
 
     Attributes:
-        in_channels: Channels of the image, and one more for the mask of networks that fill holes.
+        in_channels: Channels of the image, plus one for the mask if the network fills holes.
         scale: Output pixels per input pixel, on each axis.
     """
 
@@ -34,14 +34,14 @@ class PublishedNetwork(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps N×C×H×W of any size from 1×1, nominally in [0, 1], to N×C'×(scale·H)×(scale·W) in [0, 1].
 
-        Under autocast the network still computes in the type of its weights: many a last layer gives the picture
-        itself, and in bfloat16 that has 128 levels between one half and one.
+        Under autocast the network still computes in the type of its weights: the last layer often outputs the image
+        itself, and bfloat16 has only 128 levels between one half and one.
         """
-        # One at a time, as descriptors are made for: some join the image with planes of their own, such as DRUNet's.
+        # One image at a time, as descriptors expect: some add channels of their own to the image, such as DRUNet's.
         x = x.to(self._descriptor.dtype)
         images = [x[i : i + 1] for i in range(len(x))]
         device = x.device.type
-        # Asked first, for devices without autocast (torch's "meta") know no such context either.
+        # Checked first, because devices without autocast (torch's "meta") do not accept the context either.
         if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
             with torch.autocast(device, enabled=False):
                 return torch.cat([self._call(image) for image in images])

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from img2img.networks.reach import Span, radius_of
+from img2img.networks.receptive_field import Span, radius_of
 
 
 class ResidualBlock(nn.Module):
@@ -18,7 +18,7 @@ class ResidualBlock(nn.Module):
     Args:
         channels: Channels in and out.
         bias: Whether the convolutions have a bias.
-        slope: What is left of negative values (leaky ReLU); 0 for ReLU, whose units can die.
+        slope: Slope for negative values (leaky ReLU); 0 for ReLU, whose units can die.
     """
 
     def __init__(self, channels: int, bias: bool = False, slope: float = 0.0) -> None:
@@ -31,7 +31,7 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps N×C×H×W to the same shape."""
         y: Tensor = self.conv1(x)
-        # In place: no gradient needs what is overwritten.
+        # In place: no gradient needs the overwritten values.
         y = self.conv2(F.leaky_relu(y, self.slope, inplace=True) if self.slope else F.relu(y, inplace=True))
         y += x
         return y
@@ -41,26 +41,26 @@ class RestorationUNet(nn.Module):
     """Residual U-Net that works on the image folded to `1/shuffle` of its size.
 
     Purely local and without normalisation: no pooling over the image, no batch or instance norm, no attention. Its
-    receptive field is therefore finite (see `receptive_field`), so that an image may be restored in tiles exactly.
-    Without biases the network is positively homogeneous, f(a·x) = a·f(x), and generalises to noise levels it was not
-    trained on (Mohan et al., "Robust and interpretable blind image denoising", ICLR 2020).
+    receptive field is therefore finite (see `receptive_field`), so restoring an image in tiles is exact. Without
+    biases the network is positively homogeneous, f(a·x) = a·f(x), and generalises to noise levels it was not trained on
+    (Mohan et al., "Robust and interpretable blind image denoising", ICLR 2020).
 
     The layout, encoder - middle - decoder with additive skips and a global residual, follows DRUNet (Zhang et al.
     2021) and NAFNet (Chen et al. 2022); the fold at the front is FFDNet's (Zhang et al. 2018).
 
     Args:
         in_channels: Channels of the input: 3 for RGB, 1 for gray.
-        out_channels: Channels of the output; None for as many as the input has.
+        out_channels: Channels of the output; None for as many as the input.
         channels: Width of each level, from the finest to the coarsest; each level halves the size.
         blocks: Residual blocks of each encoder and decoder level, and of the middle.
         shuffle: Side of the pixel-unshuffle at the front.
         bias: Whether the convolutions have biases.
-        residual: Whether the network predicts the difference to its input. Of more channels out than in the first are
-            the image, to which the input is added; what the others mean is the task's affair.
-        slope: What blocks leave of negative values (leaky ReLU); 0 for ReLU.
+        residual: Whether the network predicts the difference to its input. With more output than input channels, the
+            input is added to the first ones; the task decides what the others mean.
+        slope: Slope of the blocks for negative values (leaky ReLU); 0 for ReLU.
 
     Raises:
-        ValueError: If `channels` is empty, or `residual` is asked for with fewer channels out than in.
+        ValueError: If `channels` is empty, or `residual` is true with fewer output than input channels.
     """
 
     def __init__(
@@ -80,8 +80,8 @@ class RestorationUNet(nn.Module):
             raise ValueError("channels must name the width of at least one level, such as [48, 96, 192]")
         if residual and out_channels < in_channels:
             raise ValueError(
-                f"residual: true needs at least as many channels out as in, but {in_channels} go in and "
-                f"{out_channels} out"
+                f"residual: true needs at least as many output channels as input channels, not {out_channels} "
+                f"for {in_channels}"
             )
         self.in_channels, self.shuffle, self.residual, self.blocks = in_channels, shuffle, residual, blocks
         self.stride = shuffle * 2 ** (len(channels) - 1)
@@ -105,14 +105,14 @@ class RestorationUNet(nn.Module):
 
     @property
     def receptive_field(self) -> int:
-        """Radius in input pixels: an output pixel sees no input pixel farther away than this, on either axis."""
+        """Radius in input pixels: an output pixel depends on no input pixel farther away, on either axis."""
         return radius_of(lambda row: self.spread(row, row), self.stride)
 
     def spread(self, first: int, last: int) -> Span:
-        """The rows of the output that see the input's rows `first` to `last`, far from borders.
+        """Returns the first and the last output row that depend on input rows `first` to `last`, far from borders.
 
-        Along the longest path, through the coarsest level. A 3×3 convolution reaches one cell of its level to each
-        side; folding cells to a coarser one and unfolding it again reaches the rest of that.
+        Follows the longest path, through the coarsest level. A 3×3 convolution reaches one cell of its level to each
+        side; going to a coarser cell and back reaches all of that cell.
         """
         level = 2 * self.blocks  # convolutions
         first, last = first // self.shuffle - 1, last // self.shuffle + 1
@@ -137,7 +137,7 @@ class RestorationUNet(nn.Module):
         y = self.head(F.pixel_unshuffle(padded, self.shuffle))
         skips: list[Tensor] = []
         for encoder, down in zip(self.encoders, self.downs, strict=True):
-            for block in encoder.children():  # as nn.Sequential does, which would hold its input to the end
+            for block in encoder.children():  # as nn.Sequential does, but that would hold its input to the end
                 y = block(y)
             skips.append(y)
             y = down(y)

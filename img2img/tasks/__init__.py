@@ -1,4 +1,4 @@
-"""LightningModules that know how wrong an output is, the losses they ask, and the recipe that rebuilds them."""
+"""Tasks, which are LightningModules, their losses and metrics, and the recipes that rebuild them."""
 
 from img2img.tasks.autoencoding import Autoencoder, ReconstructionError
 from img2img.tasks.base import Task

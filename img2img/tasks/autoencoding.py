@@ -1,4 +1,4 @@
-"""Autoencoding: an image becomes a few numbers, and is drawn anew from them."""
+"""Autoencoders: an image becomes a few numbers, from which a decoder reconstructs it."""
 
 from __future__ import annotations
 
@@ -15,66 +15,94 @@ from img2img.tasks.base import Batch
 from img2img.tasks.checkpoint import CHECKPOINT_KEY
 from img2img.tasks.metrics import Images, Metric
 from img2img.tasks.paired import PairedTask
-from img2img.tasks.principal import PrincipalComponents
+from img2img.tasks.pca import PrincipalComponents
+from img2img.tasks.thresholds import Thresholds
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
-"""Of each latent over the training images."""
+"""Levels at which calibration notes the values of each latent over the training images."""
 MOST_CODES = 10_000
-"""Latents of so many training images are kept, evenly spread."""
+"""The most training images whose latents are kept, evenly spread."""
 
-_MEASURED = ("latents", "pca_latents", "layers", "errors", "scores")
+_TENSORS = ("mean", "covariance", "quantiles", "codes")
+_DISTRIBUTIONS = ("latents", "pca_latents", "layers")
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
+class Distribution:
+    """How the training images are distributed among k numbers that a model makes of them.
+
+    Attributes:
+        mean: k values.
+        covariance: k×k.
+        quantiles: The values at `QUANTILES`, one row for each, k columns; None where they were not measured.
+        codes: The numbers of each image, n×k, of at most `MOST_CODES` images; None where they were not kept.
+    """
+
+    mean: Tensor
+    covariance: Tensor
+    quantiles: Tensor | None = None
+    codes: Tensor | None = None
+
+    def plain(self) -> dict[str, Tensor]:
+        """Returns the tensors that are there, for a checkpoint."""
+        return {name: value for name in _TENSORS if (value := getattr(self, name)) is not None}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Tensor]) -> Distribution | None:
+        """Returns what `plain` was made of; None for an empty one."""
+        return cls(**{name: plain[name] for name in _TENSORS if name in plain}) if plain else None
+
+
+@dataclass(frozen=True, eq=False)
 class Statistics:
-    """What is known of a model's training images, kept in its checkpoints; None where nothing was measured yet.
+    """What a checkpoint knows of the model's training images, and of held-out ones.
 
     Attributes:
         pca: Principal components of the training images, as many as the model has latents: the reference beside it.
         axes: For a linear autoencoder, the exact principal axes of what it has learnt.
-        latents: Of the latents over the training images: `mean` (k), `covariance` (k×k), `quantiles` (one row for
-            each of `QUANTILES`, k columns), `codes` (n×k, at most `MOST_CODES` of them).
-        pca_latents: The same, without quantiles, of their coordinates in `pca`.
-        layers: `mean` and `covariance` of how differently training images and what is drawn of them excite the layers
-            of the encoder; see `img2img.tasks.scores`. Empty for an encoder of one layer.
+        latents: Of the training images.
+        pca_latents: Their coordinates in `pca`, without quantiles.
+        layers: How far each training image and its reconstruction lie apart in the encoder's layers; see
+            `img2img.anomaly.scores`. None for an encoder of one layer.
         errors: Squared error of each pixel, H×W, the mean over the training images and channels: of the model under "",
-            of `pca` under "pca_".
-        scores: Of each score over held-out images: `normal` (the values), `quantile` and `threshold`, the value that
-            this share of them does not exceed; and as `map` and `pca_map` the same, without values, of the pixels of
-            the error maps. See `img2img score`.
+            of `pca` under "pca_". Empty where they were not measured.
+        thresholds: What separates normal from abnormal images; see `img2img score`.
     """
 
     pca: PrincipalComponents | None = None
     axes: PrincipalComponents | None = None
-    latents: dict[str, Tensor] = field(default_factory=dict)
-    pca_latents: dict[str, Tensor] = field(default_factory=dict)
-    layers: dict[str, Tensor] = field(default_factory=dict)
-    errors: dict[str, Tensor] = field(default_factory=dict)
-    scores: dict[str, Any] = field(default_factory=dict)
+    latents: Distribution | None = None
+    pca_latents: Distribution | None = None
+    layers: Distribution | None = None
+    errors: Mapping[str, Tensor] = field(default_factory=dict)
+    thresholds: Thresholds = field(default_factory=Thresholds)
 
     def plain(self) -> dict[str, Any]:
         """Returns it as tensors and plain data, for a checkpoint."""
         fitted = {name: fit.plain() for name in ("pca", "axes") if (fit := getattr(self, name)) is not None}
-        return fitted | {name: getattr(self, name) for name in _MEASURED}
+        measured = {name: {} if (found := getattr(self, name)) is None else found.plain() for name in _DISTRIBUTIONS}
+        return fitted | measured | {"errors": dict(self.errors), "scores": self.thresholds.plain()}
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Statistics:
         """Returns what `plain` was made of."""
         fitted: dict[str, Any] = {name: PrincipalComponents(**plain[name]) for name in ("pca", "axes") if name in plain}
-        return cls(**fitted | {name: dict(plain.get(name, {})) for name in _MEASURED})
+        measured: dict[str, Any] = {name: Distribution.from_plain(plain.get(name, {})) for name in _DISTRIBUTIONS}
+        thresholds = Thresholds.from_plain(plain.get("scores", {}))
+        return cls(**fitted, **measured, errors=dict(plain.get("errors", {})), thresholds=thresholds)
 
 
 class ReconstructionError(Metric):
-    """Mean squared error per value of what is drawn anew, `mse`; of PCA with as many numbers, `mse_pca`."""
+    """Mean squared error per value of the reconstruction, `mse`; of PCA with as many numbers, `mse_pca`."""
 
     name = "mse"
 
     def forward(self, images: Images) -> dict[str, float]:
-        """Returns the first; the second comes from the task, which has the components."""
+        """Returns `mse`; `mse_pca` comes from the task, which has the components."""
         return {"mse": float(((images.output - images.target) ** 2).mean())}
 
     def caption(self, values: Mapping[str, float]) -> str:
-        """Puts both into words, after the bits a value where the task has measured them."""
+        """Puts both into words, after the bits per value where the task has measured them."""
         after, linear, bits = (values.get(name) for name in ("mse", "mse_pca", "bits_per_dim"))
         if after is None:
             return ""
@@ -96,7 +124,7 @@ class Autoencoder(PairedTask):
             decay_steps.
 
     Attributes:
-        statistics: What is known of the training images.
+        statistics: What the model knows of its training images.
 
     Raises:
         UserError: If the network is not built around a vector, or gives other numbers than the task needs.
@@ -139,7 +167,7 @@ class Autoencoder(PairedTask):
             raise UserError(f"{type(self).__name__} needs network.init_args.{name}: {needs}, not {has}")
 
     def begin_at(self, pca: PrincipalComponents) -> None:
-        """Takes the training images' principal components, before the first step; the network may begin there."""
+        """Tells the network the training images' principal components before the first step; it may begin there."""
         self.network.begin_at(pca.mean, pca.axes, pca.variances.sqrt())
 
     # Latents and images ------------------------------------------------------------------------------------------
@@ -149,46 +177,46 @@ class Autoencoder(PairedTask):
         return self.posterior(image)[0]
 
     def posterior(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Returns latents and their log-variance, N×latent_dim each; no variance here, where a code is a point."""
+        """Returns latents and their log-variance, N×latent_dim each; here no variance, for a latent is a point."""
         self.check_size(image)
         return self.network.encode(image).float(), None
 
     def decode(self, latent: Tensor) -> Tensor:
-        """Draws images of latents N×latent_dim: N×C×H×W in [0, 1], of a variational one the distribution's mean."""
+        """Returns the images of latents N×latent_dim, N×C×H×W in [0, 1]: of a variational one the mean images."""
         return self.raw(latent).float().clamp(0, 1)
 
     def raw(self, latent: Tensor) -> Tensor:
-        """Returns what the decoder gives of latents, N×(per_value · C)×H×W, in the precision of its weights."""
+        """Returns the decoder's numbers for latents, N×(per_value · C)×H×W, in the precision of its weights."""
         return self.network.decode(latent.to(next(self.network.parameters()).dtype))
 
     def draw(self, latent: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Returns images as `decode`; where the decoder defines a distribution, a draw from it.
+        """Draws images from the distribution that the decoder defines.
 
         Raises:
-            UserError: If it defines none, as here.
+            UserError: Always here, for the decoder defines none.
         """
         raise UserError(f"{type(self).__name__} defines no distribution over pixels to draw from: use the mean")
 
     def elbo_of(self, batch: Batch) -> Tensor | None:
-        """Returns the evidence lower bound of a batch's `image`, N, in nats; None where, as here, there is none."""
+        """Returns the evidence lower bound of a batch's `image`, N, in nats; None for models without one, as here."""
         return None
 
     def squared_error_of(self, batch: Batch) -> Tensor | None:
-        """Returns what `freeze_scale` wants the mean of, N, of a batch's `image`; None where, as here, nothing is."""
+        """Returns the errors whose mean `freeze_scale` takes, N, of a batch's `image`; None for models without it."""
         return None
 
     def freeze_scale(self, mean_square: float) -> None:
-        """Sets the width of a distribution that all pixels share to what the training images show."""
+        """Sets the width of a distribution that all pixels share from the training images; nothing here."""
 
     def forward(self, image: Tensor) -> Tensor:
-        """Draws images anew from their latents; N×C×H×W in [0, 1], of the network's `image_size`."""
+        """Reconstructs images from their latents: N×C×H×W in [0, 1], of the network's `image_size`."""
         return self.decode(self.encode(image))
 
     def check_size(self, image: Tensor) -> None:
         """Refuses images of another size than the network's.
 
         Raises:
-            UserError: If they are.
+            UserError: If height, width or channels differ.
         """
         wanted = (self.network.in_channels, *self.network.image_size)
         if tuple(image.shape[1:]) != wanted:
@@ -198,10 +226,10 @@ class Autoencoder(PairedTask):
                 "data.image_size, and network.init_args.in_channels like data.channels"
             )
 
-    def predict(self, batch: Batch) -> Tensor:
-        """Returns what the network draws of a batch's inputs."""
+    def forward_batch(self, batch: Batch) -> Tensor:
+        """Returns the network's reconstructions of a batch's inputs."""
         self.check_size(batch["input"])
-        return super().predict(batch)
+        return super().forward_batch(batch)
 
     # Measuring ---------------------------------------------------------------------------------------------------
 

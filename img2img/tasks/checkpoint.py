@@ -1,4 +1,4 @@
-"""Checkpoints on disk: weights and plain data, read without running anything that stands in them."""
+"""Reads checkpoints: weights and plain data, without running any code in the file."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ CHECKPOINT_FORMAT = 1
 
 
 class CheckpointError(UserError):
-    """A checkpoint cannot be opened; one line says why and what would be right."""
+    """A checkpoint cannot be opened; the message is one line that says why and what would be right."""
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Reads a checkpoint's tensors and plain data on the CPU; never unpickles anything else.
 
     Raises:
-        CheckpointError: If the file is damaged, holds code, or is no checkpoint.
+        CheckpointError: If the file is damaged, holds code, or is not a checkpoint.
         FileNotFoundError: If there is no such file.
     """
     checkpoint = read_weights(path)
@@ -40,10 +40,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def read_weights(path: Path) -> dict[str, Any]:
-    """Reads what `torch.save` or safetensors wrote, whatever the suffix, on the CPU: tensors and plain data.
+    """Reads tensors and plain data on the CPU from a file of `torch.save` or safetensors, whatever its suffix.
 
     Raises:
-        CheckpointError: If the file is damaged, holds code, or is no dictionary.
+        CheckpointError: If the file is damaged, holds code, or does not hold a dictionary.
         FileNotFoundError: If there is no such file.
     """
     if not path.is_file():
@@ -52,17 +52,18 @@ def read_weights(path: Path) -> dict[str, Any]:
         return _read_safetensors(path)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # torch's remarks on files that are refused below
+            warnings.simplefilter("ignore", UserWarning)  # torch's remarks on files that are rejected below
             contents = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError) as error:
         code = _code_in(str(error))
         if code is None:
             raise CheckpointError(f"{path} is not a checkpoint, or is damaged") from error
         raise CheckpointError(
-            f"{path} is not a safe checkpoint (weights and plain data only): it holds {code}, and no code in a file is "
-            "run; if you trust it, save its state_dict elsewhere with safetensors.torch.save_file and give that file"
+            f"{path} is not a safe checkpoint (weights and plain data only): it holds {code}, and code in a file is "
+            "never run; if you trust it, save its state_dict elsewhere with safetensors.torch.save_file and give that "
+            "file"
         ) from error
-    # torch reads a file with the suffix .safetensors as such, and this one is none.
+    # torch reads any file with the suffix .safetensors as one, and this is not.
     except (SafetensorError, EOFError, LookupError, ValueError, TypeError, AttributeError, struct.error) as error:
         raise CheckpointError(f"{path} is not a checkpoint, or is damaged") from error
     if not isinstance(contents, dict):
@@ -71,7 +72,7 @@ def read_weights(path: Path) -> dict[str, Any]:
 
 
 def _code_in(refusal: str) -> str | None:
-    """Returns what `torch.load` found in a file that weights do not need; None if the file is just damaged."""
+    """Returns the code that `torch.load` found in a file; None if the file is just damaged."""
     if "TorchScript" in refusal:
         return "a TorchScript program"
     found = re.search(r"\bGLOBAL ([\w.]+)", refusal)
@@ -89,10 +90,10 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
 
 
 def copy_weights(path: Path, network: nn.Module) -> None:
-    """Copies the (averaged) weights of a checkpoint's or packed model's network into the same network.
+    """Copies the (averaged) network weights of a checkpoint or packed model into a network of the same architecture.
 
     Raises:
-        CheckpointError: If the file is no checkpoint, or its weights do not fit.
+        CheckpointError: If the file is not a checkpoint, or its weights do not fit.
         FileNotFoundError: If there is no such file.
     """
     state: dict[str, Any] = read_checkpoint(path)["state_dict"]
@@ -106,28 +107,32 @@ def check_weights(path: Path, task: nn.Module) -> None:
     """Checks that a checkpoint's weights fit a task.
 
     Raises:
-        CheckpointError: If the file is no checkpoint, or its weights do not fit.
+        CheckpointError: If the file is not a checkpoint, or its weights do not fit.
         FileNotFoundError: If there is no such file.
     """
     check_fit(read_checkpoint(path)["state_dict"], task, path)
 
 
 def read_recipe(path: Path) -> dict[str, Any] | None:
-    """Returns the recipe in a checkpoint or packed model, as it stands there; None if there is none.
+    """Returns the recipe stored in a checkpoint or packed model, unchecked; None if there is none.
 
     Raises:
-        CheckpointError: If the file is damaged, holds code, or is no checkpoint.
+        CheckpointError: If the file is damaged, holds code, or does not hold a dictionary.
+        FileNotFoundError: If there is no such file.
     """
     about = read_weights(path).get(CHECKPOINT_KEY)
     recipe = about.get("recipe") if isinstance(about, dict) else None
     return recipe if isinstance(recipe, dict) else None
 
 
-def load_packed(path: Path, task: LightningModule) -> dict[str, Any]:
-    """Loads a packed model's weights, and what it keeps beside them, into a task; returns what is said of the model.
+def load_state(path: Path, task: LightningModule) -> dict[str, Any]:
+    """Loads a checkpoint or packed model into a task: the weights, and the data stored with them.
+
+    Returns:
+        The stored data about the model: version, recipe, seed, statistics.
 
     Raises:
-        CheckpointError: If the file is damaged or no packed model, or its weights do not fit.
+        CheckpointError: If the file is damaged or not a checkpoint, or its weights do not fit.
     """
     checkpoint = read_checkpoint(path)
     check_fit(checkpoint["state_dict"], task, path)
@@ -140,7 +145,7 @@ def check_fit(state: dict[str, Any], module: nn.Module, path: Path) -> None:
     """Checks that weights read from a file have a module's names and shapes.
 
     Raises:
-        CheckpointError: If they have not.
+        CheckpointError: If a name or a shape differs.
     """
     own = module.state_dict()
     differing = [name for name in own if name not in state or state[name].shape != own[name].shape]

@@ -1,4 +1,4 @@
-"""Colourisation: gray in, colour out, with the luma kept exactly."""
+"""The colourisation task: gray in, colour out, with the luma kept exactly."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from torch import Tensor, nn
 from img2img.errors import UserError
 from img2img.networks import RestorationUNet
 from img2img.tasks.base import Batch
-from img2img.tasks.colour import chroma, compose, luma
+from img2img.tasks.colour import chroma, luma, with_chroma
 from img2img.tasks.losses import ChromaLoss
 from img2img.tasks.metrics import ChromaPSNR, Colorfulness, DeltaE2000, Metric
 from img2img.tasks.restoration import Restoration
 
 
 class Colorization(Restoration):
-    """Trains a network to give colour to gray images.
+    """Trains a network to colourise gray images.
 
-    The network sees the luma, Rec. 601 Y' of the stored values, and predicts the chroma, Cb and Cr. The output has the
-    luma of the input exactly, up to the rounding of a file without loss; chroma that would leave the gamut is shrunk.
+    The network sees the luma, Rec. 601 Y' of the stored values, and predicts the chroma, Cb and Cr. The output has
+    exactly the luma of the input, up to the rounding of a lossless file; chroma that would leave the gamut is shrunk.
 
     Args:
-        network: Any module that maps N×1×H×W to N×2×H×W, or to as many channels as the loss asks for; None for a
-            `RestorationUNet` that sees far at a quarter of the size.
-        loss: Any module that compares chroma with chroma, N×2×H×W, such as `torch.nn.L1Loss`, or one that
-            wants more of the network (`ChromaClasses`); None for `ChromaLoss()`.
+        network: Any module that maps N×1×H×W to N×2×H×W, or to as many channels as the loss needs; None for a
+            `RestorationUNet` with a large receptive field, at a quarter of the size.
+        loss: Any module that compares chroma with chroma, N×2×H×W, such as `torch.nn.L1Loss`, or one that needs more
+            output channels (`ChromaClasses`); None for `ChromaLoss()`.
         metrics: As in `Restoration`; None for `DeltaE2000`, `ChromaPSNR` and `Colorfulness`.
-        kwargs: What every `Task` takes.
+        kwargs: Arguments of every `Task`.
     """
 
     def __init__(
@@ -44,14 +44,14 @@ class Colorization(Restoration):
         metrics = [DeltaE2000(), ChromaPSNR(), Colorfulness()] if metrics is None else metrics
         super().__init__(network, loss, metrics, hole_loss=False, **kwargs)
 
-    def predict(self, batch: Batch) -> Tensor:
-        """Returns what the network says of the chroma."""
+    def forward_batch(self, batch: Batch) -> Tensor:
+        """Returns the network's prediction of the chroma."""
         gray = to_gray(batch["input"]).contiguous(memory_format=torch.channels_last)
         raw: Tensor = self.network(gray)
         wanted = getattr(self.loss, "channels", 2)
         if raw.shape[1] != wanted:
             raise UserError(
-                f"{type(self.loss).__name__} needs a network with {wanted} channels out, not {raw.shape[1]}: "
+                f"{type(self.loss).__name__} needs a network with {wanted} output channels, not {raw.shape[1]}: "
                 f"set network.init_args.out_channels to {wanted}"
             )
         return raw
@@ -75,22 +75,22 @@ class Colorization(Restoration):
         """Returns the input with the predicted chroma, N×3×H×W."""
         decode = getattr(self.loss, "decode", None)
         colour = raw.float() if decode is None else decode(raw.float())
-        return compose(to_gray(batch["input"]).clamp(0, 1), colour)
+        return with_chroma(to_gray(batch["input"]).clamp(0, 1), colour)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Gives colour to an image.
+        """Colourises images.
 
         Args:
-            image: N×C×H×W float32 in [0, 1], C = 1 or 3, of which the luma is seen; of any size from 1×1.
+            image: N×C×H×W float32 in [0, 1], C = 1 or 3, of any size from 1×1; only the luma is used.
 
         Returns:
-            N×3×H×W in [0, 1], whose luma is the image's.
+            N×3×H×W in [0, 1], with the luma of the image.
         """
         batch = {"input": image}
-        return self.finish(self.predict(batch), batch)
+        return self.finish(self.forward_batch(batch), batch)
 
-    def restore_once(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Gives colour to gray images; those of RGB images is replaced."""
+    def restore_once(self, image: Tensor, mask: Tensor | None = None, uncertainty: bool = False) -> Tensor:
+        """Colourises gray images and recolours RGB images."""
         coloured: Tensor = self(image)
         return coloured
 

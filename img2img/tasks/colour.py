@@ -21,12 +21,12 @@ def chroma(rgb: Tensor) -> Tensor:
     return torch.cat([(blue - bright) / _CB_TO_BLUE, (red - bright) / _CR_TO_RED], dim=1)
 
 
-def compose(bright: Tensor, colour: Tensor) -> Tensor:
+def with_chroma(bright: Tensor, colour: Tensor) -> Tensor:
     """Returns the RGB image of a luma and a chroma: the luma is kept, the chroma shrunk where it leaves the gamut.
 
     Shrinking multiplies Cb and Cr of a pixel by the largest factor in [0, 1] that brings red, green and blue into
-    [0, 1]: the hue stays, and luma, which is linear in them, stays exactly. Rounded to 8 bits, each of the three is off
-    by half a level at most, and so is their luma, whose weights sum to 1.
+    [0, 1]. The hue stays, and the luma, which is linear in them, stays exactly. Rounding to 8 bits changes each of the
+    three by half a level at most, and hence also their luma, whose weights sum to 1.
 
     Args:
         bright: N×1×H×W in [0, 1].
@@ -40,4 +40,4 @@ def compose(bright: Tensor, colour: Tensor) -> Tensor:
     offsets = torch.cat([red, green, blue], dim=1)
     room = torch.where(offsets > 0, 1 - bright, bright)
     shrink = (room / offsets.abs().clamp_min(1e-12)).amin(1, keepdim=True).clamp(0, 1)
-    return (bright + shrink * offsets).clamp(0, 1)  # the clamp mends float rounding only
+    return (bright + shrink * offsets).clamp(0, 1)  # the clamp only corrects float rounding

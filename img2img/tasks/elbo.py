@@ -1,4 +1,4 @@
-"""The evidence lower bound of images, and what its parts tell of the latents."""
+"""The evidence lower bound of images, and how many latents its parts show to be active."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-DECODED_AT_ONCE = 64  # latents, for their images share the memory
+DECODED_AT_ONCE = 64  # latents, for their images are in memory together
+LOG_VARIANCE = (-14.0, 6.0)  # soft bounds: a standard deviation of 0.001 to 20, where the prior's is 1
 ACTIVE = 0.01
-"""A latent is active if its posterior's mean varies over the images by more (variance; Burda et al., section 5.2)."""
+"""A latent is active if the variance of its posterior's mean over the images is larger (Burda et al., section 5.2)."""
 
 
 class Elbo(NamedTuple):
-    """The evidence lower bound of N images, in nats and in its two parts.
+    """The evidence lower bound of N images, in nats and as its two parts.
 
     Attributes:
         log_likelihood: log p(image | latent), summed over the values, at one latent drawn from the posterior; N.
@@ -31,14 +33,29 @@ class Elbo(NamedTuple):
         return self.log_likelihood - self.kl.sum(1)
 
 
+def bounded_log_variance(log_variance: Tensor) -> Tensor:
+    """Returns log-variances softly bounded to `LOG_VARIANCE`."""
+    low, high = LOG_VARIANCE
+    return high - F.softplus(high - (low + F.softplus(log_variance - low)))
+
+
 def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
     """Returns KL(N(mean, variance) || N(0, 1)) of each number, in nats (Kingma & Welling 2014, appendix B)."""
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
 
 
 def active_units(means: Tensor) -> int:
-    """Returns how many latents' posterior means, images×latents, vary by more than `ACTIVE` (Burda et al. 2016)."""
+    """Returns how many latents are active, of posterior means images×latents (Burda et al. 2016)."""
     return int((means.var(0) > ACTIVE).sum())
+
+
+def collapse_warning(active: int, latents: int, beta: float, free_bits: float, kl_warmup: float) -> str:
+    """Returns a warning of posterior collapse, with settings that may help."""
+    return (
+        f"{active} of {latents} latents are active, so most say nothing of the image (posterior collapse): try a "
+        f"smaller beta than {beta:g}, more free_bits than {free_bits:g} (such as 0.1), or a longer kl_warmup than "
+        f"{kl_warmup:g}"
+    )
 
 
 def importance_bound(

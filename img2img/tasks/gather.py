@@ -1,4 +1,4 @@
-"""Python objects from all ranks."""
+"""Gathers Python objects from all ranks."""
 
 from __future__ import annotations
 

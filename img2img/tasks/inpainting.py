@@ -1,4 +1,4 @@
-"""Inpainting: what a mask says is missing is drawn anew, what is there stays."""
+"""The inpainting task: fills masked pixels and keeps all others unchanged."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from img2img.tasks.restoration import Restoration
 class Inpainting(Restoration):
     """Trains a network to fill holes.
 
-    The network sees the image, black in the hole, with the mask as one more channel (1 = hole); the loss looks at the
-    hole; the output is the input outside the hole, unchanged. Logged beside what `Restoration` logs, which is of the
-    whole image: `val/psnr_hole` and `val/psnr_hole_input`, of the hole alone; `val/loss` is of the hole.
+    The network gets the image, black in the hole, and the mask as one more channel (1 = hole). The loss covers only the
+    hole; outside it the output is the unchanged input. Logs `val/psnr_hole` and `val/psnr_hole_input`, of the hole
+    alone, beside the metrics of `Restoration`, which are of the whole image; `val/loss` is of the hole.
 
     Args:
         network: Any module that maps N×(C+1)×H×W to N×C×H×W; None for `InpaintingUNet()`.
         loss: As in `Restoration`; it must compare pixel by pixel, as L1 does.
         metrics: As in `Restoration`; None for `HolePSNR`.
-        kwargs: What every `Task` takes.
+        kwargs: Arguments of every `Task`.
     """
 
     needs_mask: ClassVar[bool] = True
@@ -42,45 +42,47 @@ class Inpainting(Restoration):
 
     @property
     def in_channels(self) -> int:
-        """Channels of the images: the network's, less the mask; 3 where nothing tells."""
+        """Channels of the images: the network's without the mask; 3 if these are neither 1 nor 3."""
         channels = (self.network_channels or self._first_channels) - 1
         return channels if channels in (1, 3) else 3
 
-    def predict(self, batch: Batch) -> Tensor:
-        """Returns the network's picture of everything."""
+    def forward_batch(self, batch: Batch) -> Tensor:
+        """Returns the network's output, inside and outside the hole."""
         image, mask = batch["input"], batch["mask"]
         seen = torch.cat([image.masked_fill(mask.bool(), 0), mask], dim=1)  # not times 0: holes may hold NaN
         raw: Tensor = self.network(seen.contiguous(memory_format=torch.channels_last))
         return raw
 
     def channels_given(self, batch: Batch) -> int:
-        """Returns the image's channels, and one for the mask."""
+        """Returns the image's channels plus one for the mask."""
         return super().channels_given(batch) + 1
 
     def finish(self, raw: Tensor, batch: Batch) -> Tensor:
-        """Returns the input, filled."""
+        """Returns the input with its holes filled."""
         return torch.where(batch["mask"].bool(), raw.to(batch["input"].dtype).clamp(0, 1), batch["input"])
 
     def forward(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
         """Fills the holes of an image.
 
         Args:
-            image: N×C×H×W float32 in [0, 1], of any size from 1×1; what stands in the hole does not matter.
+            image: N×C×H×W float32 in [0, 1], of any size from 1×1; the values in the hole do not matter.
             mask: N×1×H×W, 1 in the hole.
 
         Returns:
-            N×C×H×W; outside the hole the image to the bit.
+            N×C×H×W; outside the hole bit-identical to the image.
 
         Raises:
             UserError: If there is no mask.
         """
         if mask is None:
-            raise UserError("this model fills holes and has to be told where they are: give a mask, 1 in the hole")
+            raise UserError("this model fills holes and needs to know where they are: give a mask, 1 in the hole")
         batch = {"input": image, "mask": mask}
-        return self.finish(self.predict(batch), batch)
+        return self.finish(self.forward_batch(batch), batch)
 
-    def restore_tile(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
+    def restore_tile(
+        self, image: Tensor, mask: Tensor | None = None, self_ensemble: bool = False, uncertainty: bool = False
+    ) -> Tensor:
         """Fills the holes of gray or RGB images with a network for either, see `Restoration.restore_tile`."""
-        filled = super().restore_tile(image, mask)
-        # Once more, for what comes back as luma, or as a mean, is the same only up to float rounding.
+        filled = super().restore_tile(image, mask, self_ensemble, uncertainty)
+        # Again: the luma of equal channels and a mean of eight equal the image only up to float rounding.
         return filled if mask is None else torch.where(mask.bool(), filled, image)

@@ -1,8 +1,7 @@
-"""Distributions over images that a decoder's output parametrises: how likely a target is, what a sample looks like.
+"""Likelihoods: distributions over images that a decoder's output parametrises, with log-probabilities and samples.
 
-A decoder gives any real numbers; a likelihood makes parameters of them, so that 0 is a sensible start: a mean of 0.5,
-and for those with a scale of their own at each value a logarithm of -2. Their arithmetic is float32 at least, whatever
-the decoder computed in.
+A decoder outputs any real numbers; a likelihood turns them into parameters, such that 0 is a sensible start: a mean of
+0.5, and a log scale of -2 if each value has its own scale. The arithmetic is float32 at least, whatever the decoder's.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from torch.nn import functional as F
 from img2img.errors import UserError
 
 START_MEAN = 0.5
-"""What is added to the raw value of a centre."""
+"""Offset from the raw value to the centre."""
 _START_LOG_SCALE = -2.0
 _LEVEL = 1 / 255
 
@@ -29,14 +28,14 @@ Nats = TypeVar("Nats", float, Tensor)
 class Likelihood(nn.Module, ABC):
     """A distribution over images, independent at each value given the decoder's output.
 
-    Everywhere `raw` is what the decoder gives, N×(per_value·C)×H×W: all C channels of the first parameter, then all C
-    of the second. Shapes that do not fit raise `UserError`.
+    `raw` is always the decoder's output, N×(per_value·C)×H×W: all C channels of the first parameter, then all C of the
+    second. Shapes that do not fit raise `UserError`.
 
     Attributes:
-        per_value: How many numbers the decoder gives for each value of the image.
+        per_value: Decoder outputs for each value of the image.
         dequantised: True for a density of images in [0, 1], false for the probability of a level. A density of 8-bit
-            images can grow without bound, unless they come with uniform noise: (255 x + u) / 256 with u in [0, 1).
-        binary: True where images must consist of 0 and 1.
+            images can grow without bound unless uniform noise is added: (255 x + u) / 256 with u in [0, 1).
+        binary: True if images must consist of 0 and 1.
     """
 
     per_value: ClassVar[int]
@@ -45,7 +44,7 @@ class Likelihood(nn.Module, ABC):
 
     @abstractmethod
     def log_prob(self, raw: Tensor, target: Tensor) -> Tensor:
-        """Returns the logarithm of the density, or of the probability, of each value of a target, N×C×H×W in nats."""
+        """Returns the log density, or log probability, of each value of a target N×C×H×W, in nats."""
 
     @abstractmethod
     def mean(self, raw: Tensor) -> Tensor:
@@ -53,11 +52,11 @@ class Likelihood(nn.Module, ABC):
 
     @abstractmethod
     def draw(self, raw: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Returns a sample N×C×H×W, not clamped: it leaves [0, 1] where the distribution does.
+        """Returns a sample N×C×H×W, not clamped: it may leave [0, 1] if the distribution does.
 
         Args:
             raw: The decoder's output.
-            generator: Where the randomness comes from, on the device of `raw`; PyTorch's own if None.
+            generator: Random generator on the device of `raw`; None for PyTorch's own.
         """
 
     @abstractmethod
@@ -65,33 +64,33 @@ class Likelihood(nn.Module, ABC):
         """Returns the standard deviation of each value, N×C×H×W."""
 
     def training_loss(self, raw: Tensor, target: Tensor) -> Tensor:
-        """Returns what training minimises: -log p in nats, summed over an image, the mean of the batch; a scalar."""
+        """Returns the training loss, a scalar: -log p in nats, summed over an image, averaged over the batch."""
         return -self.log_prob(raw, target).flatten(1).sum(1).mean()
 
     def bits_per_dim(self, nats_per_value: Nats) -> Nats:
-        """Returns bits a value of 8-bit images from -log p in nats a value; with an ELBO instead, a bound of them.
+        """Converts -log p in nats per value to bits per value of 8-bit images; -ELBO instead gives an upper bound.
 
-        A density of dequantised images is that of 256 levels on a range of 1, hence the 8 bits more.
+        A density of dequantised images spreads 256 levels over a range of 1, which adds 8 bits.
         """
         return nats_per_value / math.log(2) + (8 if self.dequantised else 0)
 
     def _split(self, raw: Tensor, target: Tensor | None = None) -> tuple[Tensor, ...]:
-        """Returns the parameters' raw values, each N×C×H×W and in float32 at least, after a look at the shapes."""
+        """Checks the shapes, and returns each parameter's raw values, N×C×H×W in float32 at least."""
         name, count = type(self).__name__, self.per_value
         if target is not None:
             wanted = [target.shape[0], count * target.shape[1], *target.shape[2:]]
             if list(raw.shape) != wanted:
                 images = list(target.shape)
-                raise UserError(f"{name} needs {wanted} from the decoder for images {images}, not {list(raw.shape)}")
+                raise UserError(f"{name} needs decoder output {wanted} for images {images}, not {list(raw.shape)}")
         elif raw.shape[1] % count:
-            raise UserError(f"{name} needs {count} numbers from the decoder for each value, not {raw.shape[1]} in all")
+            raise UserError(f"{name} needs {count} decoder outputs for each value, not {raw.shape[1]} in all")
         return raw.to(torch.promote_types(raw.dtype, torch.float32)).chunk(self.per_value, 1)
 
 
 class _LocationScale(Likelihood):
-    """A symmetric distribution of one standard shape, with its centre and the logarithm of its scale at each value.
+    """Base class of symmetric distributions with a centre and a log scale at each value.
 
-    The centre is the first raw value + 0.5; the logarithm of the scale is the second - 2, softly clamped.
+    The centre is the first raw value + 0.5; the log scale is the second - 2, softly clamped.
     """
 
     per_value = 2
@@ -114,7 +113,7 @@ class _LocationScale(Likelihood):
 
     @abstractmethod
     def _noise(self, like: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Returns a sample of the standard shape for each value of a tensor."""
+        """Returns a sample with centre 0 and scale 1 for each value of a tensor."""
 
     def _centre_and_log_scale(self, raw: Tensor, target: Tensor | None = None) -> tuple[Tensor, Tensor]:
         centre, log_scale = self._split(raw, target)
@@ -136,19 +135,19 @@ class _Gaussian(_LocationScale):
 
 
 class SharedGaussian(_Gaussian):
-    """A Gaussian around the decoder's mean, with one σ for all values, always at its optimum.
+    """A Gaussian around the decoder's mean, with one optimal σ for all values.
 
     The σ-VAE of Rybkin, Daniilidis and Levine, "Simple and effective VAE training with calibrated decoders", ICML 2021:
-    the likeliest σ² is the mean squared error, so training computes it from each batch and needs no weight of the
-    reconstruction. log σ stays softly above -6, by adding exp(-12) to the mean squared error.
+    the likeliest σ² is the mean squared error, so training computes it from each batch and needs no weight for the
+    reconstruction. Adding exp(-12) to the mean squared error keeps log σ softly above -6.
 
-    Everything but `training_loss` in training mode goes by the buffer `mean_square`: 1 at first, then a running mean of
-    the batches seen in training mode, at last what `freeze` sets. The mean is the raw value + 0.5.
+    Everything but `training_loss` in training mode uses the buffer `mean_square`: 1 at first, then a running mean of
+    the batches seen in training mode, finally the value that `freeze` sets. The mean is the raw value + 0.5.
 
     Attributes:
-        mean_square: Mean squared error, from which σ follows; the same on all ranks.
-        updates: How many batches it has seen.
-        frozen: Whether it was frozen.
+        mean_square: Mean squared error, which gives σ; the same on all ranks.
+        updates: Number of batches in the running mean.
+        frozen: Whether `freeze` has set `mean_square`.
     """
 
     per_value = 1
@@ -161,49 +160,50 @@ class SharedGaussian(_Gaussian):
 
     def __init__(self) -> None:
         super().__init__()
-        # The mean itself, not a sum still to be corrected: averaging of buffers keeps it a mean squared error.
+        # The mean itself, not a sum to be corrected later: averaging buffers keeps it a mean squared error.
         self.register_buffer("mean_square", torch.ones(()))
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
         self.register_buffer("frozen", torch.zeros((), dtype=torch.bool))
 
     def training_loss(self, raw: Tensor, target: Tensor) -> Tensor:
-        """Returns -log p at the batch's own σ, in nats an image, and takes note of it; outside training, at σ as it is.
+        """Returns -log p in nats per image: in training with the batch's own σ, otherwise with the stored σ.
 
-        The gradient goes through σ too: it is that of D/2 · log(mean squared error) for D values an image.
+        Training also updates `mean_square`, and its gradient flows through σ: it is that of
+        D/2 · log(mean squared error) for D values per image.
         """
         if not self.training:
             return super().training_loss(raw, target)
         error = self.squared_error(raw, target).mean()
-        self._note(error.detach())
+        self._update(error.detach())
         variance = error + self._floor
         return 0.5 * target[0].numel() * ((2 * math.pi * variance).log() + error / variance)
 
     def squared_error(self, raw: Tensor, target: Tensor) -> Tensor:
-        """Returns what `mean_square` is a mean of, N×C×H×W; the mean that it starts from is not clamped to [0, 1]."""
+        """Returns the squared errors that `mean_square` averages, N×C×H×W; the reconstruction is not clamped."""
         return (target - self._centre_and_log_scale(raw, target)[0]).square()
 
     def freeze(self, mean_square: float) -> None:
-        """Sets the mean squared error for good, as computed over all training images; may be called again.
+        """Fixes the mean squared error, computed over all training images; may be called again.
 
         Raises:
-            ValueError: If it is negative or not finite.
+            ValueError: If the mean squared error is negative or not finite.
         """
         if not (math.isfinite(mean_square) and mean_square >= 0):
-            raise ValueError(f"a mean squared error is finite and at least 0, not {mean_square}")
+            raise ValueError(f"the mean squared error must be finite and at least 0, not {mean_square}")
         self.mean_square.fill_(mean_square)
         self.frozen.fill_(True)
 
     @torch.no_grad()
-    def _note(self, error: Tensor) -> None:
-        """Moves the running mean; as tensors throughout, because a question to the device would wait for it."""
+    def _update(self, error: Tensor) -> None:
+        """Updates the running mean without reading values from the device, which would wait for it."""
         if dist.is_available() and dist.is_initialized():
-            error = error.clone()  # the loss goes on with this rank's own
+            error = error.clone()  # the loss needs this rank's own error
             dist.all_reduce(error)
             error /= dist.get_world_size()
         counts = error.isfinite() & ~self.frozen  # a step that overflowed float16 must not spoil the mean
         self.updates += counts
-        share = (1 - self._decay) / -torch.expm1(self.updates.clamp_min(1) * math.log(self._decay))
-        moved = self.mean_square + share * (error - self.mean_square)
+        weight = (1 - self._decay) / -torch.expm1(self.updates.clamp_min(1) * math.log(self._decay))
+        moved = self.mean_square + weight * (error - self.mean_square)
         self.mean_square.copy_(torch.where(counts, moved, self.mean_square))
 
     def _centre_and_log_scale(self, raw: Tensor, target: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -213,11 +213,11 @@ class SharedGaussian(_Gaussian):
 
 
 class PixelGaussian(_Gaussian):
-    """A Gaussian with a mean and a σ of its own at each value; log σ lies softly in [-6, 1]."""
+    """A Gaussian with its own mean and σ at each value; log σ is softly clamped to [-6, 1]."""
 
 
 class Laplace(_LocationScale):
-    """A Laplace distribution, whose tails forgive edges; location and scale at each value, log b softly in [-6, 1]."""
+    """A Laplace distribution for each value, whose tails tolerate edges; log b is softly clamped to [-6, 1]."""
 
     _deviation = math.sqrt(2)
 
@@ -232,13 +232,13 @@ class Laplace(_LocationScale):
 
 
 class DiscretizedLogistic(_LocationScale):
-    """The probabilities of 256 levels under a logistic distribution with location and scale at each value.
+    """A logistic distribution, discretised to 256 levels, with its own location and scale at each value.
 
     After Salimans et al., "PixelCNN++", ICLR 2017, with one logistic: a level k has the mass from k - ½ to k + ½, and
-    0 and 255 have the tails too. Targets are k / 255; what lies between goes to the nearest level. The logarithm of the
-    scale lies softly in [-7.7, 1], PixelCNN++'s bound on our range.
+    0 and 255 have the tails too. Targets are k / 255; other values are rounded to the nearest level. The log scale is
+    softly clamped to [-7.7, 1], PixelCNN++'s bound on our range.
 
-    Mean and standard deviation are those of the logistic before it is cut into levels; draws are levels k / 255.
+    Mean and standard deviation are those of the logistic before discretisation; samples are levels k / 255.
     """
 
     dequantised = False
@@ -251,8 +251,8 @@ class DiscretizedLogistic(_LocationScale):
         level = (target.to(centre.dtype) * 255).round().clamp(0, 255)
         inverse = (-log_scale).exp()
         middle, half = (level * _LEVEL - centre) * inverse, 0.5 * _LEVEL * inverse
-        # With a > b, sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - exp(b - a)): no difference of near-equals,
-        # and a tail leaves out the factor of the side on which it has no end.
+        # With a > b, sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - exp(b - a)): this subtracts no near-equal
+        # numbers, and a tail omits the factor of its unbounded side.
         below_upper = torch.where(level < 255, F.logsigmoid(middle + half), 0.0)
         above_lower = torch.where(level > 0, F.logsigmoid(half - middle), 0.0)
         within = torch.where((level > 0) & (level < 255), (-torch.expm1(-2 * half)).log(), 0.0)
@@ -268,9 +268,9 @@ class DiscretizedLogistic(_LocationScale):
 
 
 class Bernoulli(Likelihood):
-    """For images of 0 and 1 alone: the raw value is the logit of a 1, so 0 stands for even odds.
+    """A Bernoulli distribution for images of 0 and 1; the raw value is the logit of a 1, so 0 means even odds.
 
-    Gray values between are refused: their "likelihood" is one of nothing, although much code for VAEs computes it.
+    Gray values are rejected: their "likelihood" belongs to no distribution, although much code for VAEs computes it.
     """
 
     per_value = 1
@@ -282,8 +282,8 @@ class Bernoulli(Likelihood):
         (logits,) = self._split(raw, target)
         if ((target != 0) & (target != 1)).any():
             raise UserError(
-                "Bernoulli is for binary images, whose values are 0 or 1; scaling makes grays of them: give files of "
-                "black and white that are as large as data.image_size, or choose another likelihood"
+                "Bernoulli is for binary images, with values 0 or 1, and scaling adds grays: give black-and-white "
+                "files of exactly data.image_size, or choose another likelihood"
             )
         return -F.binary_cross_entropy_with_logits(logits, target.to(logits.dtype), reduction="none")
 

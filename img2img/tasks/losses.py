@@ -1,4 +1,4 @@
-"""Losses beside those of `torch.nn`, which may stand in YAML just as well (`L1Loss`, `MSELoss`)."""
+"""Losses that `torch.nn` lacks; its own (`L1Loss`, `MSELoss`) work in YAML just as well."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ class Charbonnier(nn.Module):
 
 
 class ChromaLoss(nn.Module):
-    """Mean distance in the plane of Cb and Cr, in which vivid pixels may weigh more, or less.
+    """Mean distance in the plane of Cb and Cr, optionally with more or less weight on vivid pixels.
 
-    Most pixels of photographs are nearly gray, and of several likely colours a distance takes the middle: brown. Zhang
-    et al., "Colorful image colorization", ECCV 2016, weigh rare colours up for that reason; a positive `saturation`
-    does so more simply. At -1 the weight is about the one of CIE94 for differences of chroma, 1 / (1 + 0.045 C*): an
-    eye tells near-grays better than vivid colours, and CIEDE2000 counts like that.
+    Most pixels of photographs are nearly gray, and a distance averages several likely colours to brown. For that
+    reason Zhang et al., "Colorful image colorization", ECCV 2016, give rare colours more weight; a positive
+    `saturation` is a simpler way. At -1 the weight is about that of CIE94 for differences of chroma,
+    1 / (1 + 0.045 C*): the eye distinguishes near-grays better than vivid colours, as CIEDE2000 reflects.
 
     Args:
-        saturation: A pixel weighs (1 + |chroma of the target| / 0.1) ^ saturation; 0 weighs all alike. Skin has a
-            chroma of about 0.1, the most vivid colours have 0.5.
+        saturation: The weight of a pixel is (1 + |chroma of the target| / 0.1) ^ saturation; 0 weights all equally.
+            Skin has a chroma of about 0.1, the most vivid colours 0.5.
     """
 
     def __init__(self, saturation: float = 0.0) -> None:
@@ -46,25 +46,25 @@ class ChromaLoss(nn.Module):
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         """Returns the scalar loss of N×2×H×W, the weighted mean of |output - target|."""
         weight = saturation_weight(target, self.saturation)
-        # The length's gradient has no value at 0; 1e-3, a quarter of a level, rounds the tip.
+        # The norm has no gradient at 0; 1e-3, a quarter of a level, rounds the tip.
         distance = ((output - target).square().sum(1, keepdim=True) + 1e-6).sqrt()
         return (weight * distance).mean() / weight.mean()
 
 
 class ChromaClasses(nn.Module):
-    """Colour as classification: a distribution over cells of the chroma plane, so that it need not be the middle.
+    """Colour as classification: a distribution over cells of the chroma plane, which need not average colours.
 
-    After Zhang et al., "Colorful image colorization", ECCV 2016: cross-entropy over quantised chroma, the colour then
-    being the annealed mean of the distribution. Here the plane is Rec. 601's Cb and Cr, the target is shared out to the
-    four nearest cells (bilinearly), and rare colours weigh up by their saturation.
+    After Zhang et al., "Colorful image colorization", ECCV 2016: cross-entropy over quantised chroma; the colour is the
+    annealed mean of the distribution. Here the plane is Rec. 601's Cb and Cr, the target is distributed bilinearly over
+    the four nearest cells, and vivid colours, which are rare, get more weight.
 
     Args:
-        step: Side of a cell, in units of chroma, which reaches from -0.5 to 0.5.
-        temperature: Of the annealed mean: 1 takes the mean, towards 0 the likeliest cell.
+        step: Side of a cell, in units of chroma, which ranges from -0.5 to 0.5.
+        temperature: Temperature of the annealed mean: 1 gives the mean; towards 0, the likeliest cell.
         saturation: As in `ChromaLoss`.
 
     Attributes:
-        channels: How many cells, and so channels of the network, there are.
+        channels: Number of cells, which the network needs as output channels.
     """
 
     centres: Tensor
@@ -75,9 +75,9 @@ class ChromaClasses(nn.Module):
         if not 0 < step <= 0.5 or temperature <= 0:
             raise ValueError(f"step must lie in (0, 0.5] and temperature above 0, not {step} and {temperature}")
         self.step, self.temperature, self.saturation = step, temperature, saturation
-        self.reach = math.ceil(0.5 / step)  # cells to each side of gray
-        side = 2 * self.reach + 1
-        axis = torch.arange(-self.reach, self.reach + 1) * step
+        self._radius = math.ceil(0.5 / step)  # cells to each side of gray
+        side = 2 * self._radius + 1
+        axis = torch.arange(-self._radius, self._radius + 1) * step
         plane = torch.cartesian_prod(axis, axis)  # row: Cb, column: Cr
         used = torch.zeros(side * side, dtype=torch.bool)
         cube = torch.cartesian_prod(*[torch.linspace(0, 1, 33)] * 3)[:, :, None, None]
@@ -91,35 +91,35 @@ class ChromaClasses(nn.Module):
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         """Returns the weighted cross-entropy in nats of logits N×channels×H×W and chroma N×2×H×W."""
-        log_share = output.float().log_softmax(1)
+        log_probability = output.float().log_softmax(1)
         entropy = torch.zeros_like(target[:, :1])
-        for cell, share in self._corners(target):
+        for cell, fraction in self._corners(target):
             index = self.cell_of[cell].clamp_min(0)[:, None]
-            entropy = entropy - share[:, None] * log_share.gather(1, index)
+            entropy = entropy - fraction[:, None] * log_probability.gather(1, index)
         weight = saturation_weight(target, self.saturation)
         loss: Tensor = (weight * entropy).mean() / weight.mean()
         return loss
 
     def decode(self, output: Tensor) -> Tensor:
         """Returns the annealed mean of logits N×channels×H×W: chroma N×2×H×W."""
-        with torch.autocast(output.device.type, enabled=False):  # chroma of 8 bits would show
-            shares = (output.float() / self.temperature).softmax(1)
-            mean: Tensor = torch.einsum("nchw,cd->ndhw", shares, self.centres.float())
+        with torch.autocast(output.device.type, enabled=False):  # bfloat16's 8 bits of precision would be visible
+            probabilities = (output.float() / self.temperature).softmax(1)
+            mean: Tensor = torch.einsum("nchw,cd->ndhw", probabilities, self.centres.float())
         return mean
 
     def _corners(self, colour: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Returns the four nearest cells of chroma N×2×H×W, each with its share, both N×H×W."""
-        place = (colour / self.step + self.reach).clamp(0, 2 * self.reach - 1e-4)
+        """Returns the four nearest cells of chroma N×2×H×W, each with its bilinear weight, both N×H×W."""
+        place = (colour / self.step + self._radius).clamp(0, 2 * self._radius - 1e-4)
         low = place.floor()
         part = place - low
         cb, cr = low.long().unbind(1)
         right_cb, right_cr = part.unbind(1)
-        side = 2 * self.reach + 1
+        side = 2 * self._radius + 1
         corners = []
         for up in (0, 1):
             for right in (0, 1):
-                share = (right_cb if up else 1 - right_cb) * (right_cr if right else 1 - right_cr)
-                corners.append(((cb + up) * side + cr + right, share))
+                fraction = (right_cb if up else 1 - right_cb) * (right_cr if right else 1 - right_cr)
+                corners.append(((cb + up) * side + cr + right, fraction))
         return corners
 
 

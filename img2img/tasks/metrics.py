@@ -1,4 +1,4 @@
-"""How far an image is from its target, in numbers that people compare; a task takes a list of them in YAML."""
+"""Image metrics, such as PSNR and SSIM; a task takes a list of them in YAML."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _SSIM_WINDOW = 11
 
 
 class Images(NamedTuple):
-    """One image before and after, 1×C×H×W float32 in [0, 1], input and output as an 8-bit file would hold them.
+    """One image before and after, 1×C×H×W float32 in [0, 1], with input and output rounded to 8 bits.
 
     Attributes:
-        input: What the network saw, with the target's number of channels.
-        output: What the task made of it.
-        target: What it should be.
+        input: The network's input, with the target's number of channels.
+        output: The task's output.
+        target: The ground truth.
         mask: 1×1×H×W, 1 in the hole; all zeros where nothing is missing.
     """
 
@@ -33,11 +33,11 @@ class Images(NamedTuple):
 
 
 class Metric(nn.Module, ABC):
-    """One way to measure an image; a module, so that a recipe may name it.
+    """Base class of metrics of one image; a module, so that a recipe can name it.
 
     Attributes:
-        name: Of the output's value; `<name>_input` is the same of the input, where it makes sense.
-        words: How a caption puts input and output, with {before} and {after}; empty for what has no such pair.
+        name: Name of the output's value; `<name>_input` is the same of the input, where it makes sense.
+        words: Template of a caption, with {before} and {after}; empty for metrics without such a pair.
     """
 
     name: str
@@ -45,10 +45,10 @@ class Metric(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, images: Images) -> dict[str, float]:
-        """Returns values by name; none where the image has nothing to measure."""
+        """Returns values by name; empty if the image has nothing to measure."""
 
     def caption(self, values: Mapping[str, float]) -> str:
-        """Puts values, of one image or their means, into words; empty where they are missing."""
+        """Returns a caption for the values of one image, or for means; empty if they are missing."""
         before, after = values.get(f"{self.name}_input"), values.get(self.name)
         if before is None or after is None:
             return ""
@@ -62,17 +62,17 @@ class PSNR(Metric):
     words = "PSNR {before} to {after} dB"
 
     def forward(self, images: Images) -> dict[str, float]:
-        """Returns both."""
+        """Returns both values."""
         return {"psnr": psnr(images.output, images.target), "psnr_input": psnr(images.input, images.target)}
 
 
 class SSIM(Metric):
-    """Structural similarity (Wang et al. 2004; torchmetrics) of the output: `ssim`; none below 11×11 pixels."""
+    """Structural similarity (Wang et al. 2004; torchmetrics) of the output: `ssim`; no value below 11×11 pixels."""
 
     name = "ssim"
 
     def forward(self, images: Images) -> dict[str, float]:
-        """Returns it."""
+        """Returns the value."""
         if min(images.target.shape[-2:]) < _SSIM_WINDOW:
             return {}
         value = structural_similarity_index_measure(images.output, images.target, data_range=1.0)
@@ -80,13 +80,13 @@ class SSIM(Metric):
 
 
 class HolePSNR(Metric):
-    """PSNR in dB over the hole alone: `psnr_hole` and `psnr_hole_input`; none without a hole."""
+    """PSNR in dB over the hole alone: `psnr_hole` and `psnr_hole_input`; no value without a hole."""
 
     name = "psnr_hole"
     words = "in the hole {before} to {after} dB"
 
     def forward(self, images: Images) -> dict[str, float]:
-        """Returns both."""
+        """Returns both values."""
         hole = images.mask.bool().expand_as(images.target)
         if not hole.any():
             return {}
@@ -101,7 +101,7 @@ class ChromaPSNR(Metric):
     words = "chroma {before} to {after} dB"
 
     def forward(self, images: Images) -> dict[str, float]:
-        """Returns both; none for gray targets."""
+        """Returns both values; no value for gray targets."""
         if images.target.shape[1] != 3:
             return {}
         target = chroma(images.target)
@@ -116,10 +116,10 @@ class DeltaE2000(Metric):
     words = "CIEDE2000 {before} to {after}"  # no ΔE: Pillow's font has no Δ
 
     def forward(self, images: Images) -> dict[str, float]:
-        """Returns both; none for gray targets."""
+        """Returns both values; no value for gray targets."""
         if images.target.shape[1] != 3:
             return {}
-        from skimage.color import deltaE_ciede2000, rgb2lab  # 0.3 s to import, for this metric alone
+        from skimage.color import deltaE_ciede2000, rgb2lab  # takes 0.3 s to import; only this metric needs it
 
         output, seen, target = (
             rgb2lab(image[0].permute(1, 2, 0).cpu().numpy()) for image in (images.output, images.input, images.target)
@@ -137,7 +137,7 @@ class Colorfulness(Metric):
     name = "colorfulness"
 
     def forward(self, images: Images) -> dict[str, float]:
-        """Returns both; none for gray targets."""
+        """Returns both values; no value for gray targets."""
         if images.target.shape[1] != 3:
             return {}
         return {
@@ -154,7 +154,7 @@ def as_8_bit(image: Tensor) -> Tensor:
 def psnr(image: Tensor, target: Tensor) -> float:
     """Returns the peak signal-to-noise ratio in dB of images in [0, 1], over all pixels and channels.
 
-    At most 100 dB, which equal images get: one infinite value would make every mean infinite.
+    At most 100 dB, also for equal images: one infinite value would make every mean infinite.
     """
     error = torch.mean((image - target).float() ** 2)
     return min(float(-10 * torch.log10(error)), MAX_PSNR)  # in this order NaN stays NaN

@@ -1,4 +1,4 @@
-"""Muon for the weights of a network's hidden convolutions, AdamW for all else, in one optimizer."""
+"""An optimizer that uses Muon for the weights of hidden convolutions and AdamW for all else."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ _QUINTIC = (3.4445, -4.7750, 2.0315)
 
 
 class MuonAdamW(Optimizer):
-    """Orthogonalised momentum for hidden weights, AdamW for the first and last layer, biases and other vectors.
+    """Muon for hidden weights, AdamW for the first and last layer, biases and other vectors.
 
     Muon (Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024) replaces the momentum of a
-    weight matrix by the nearest orthogonal matrix: all directions of a layer then learn equally fast. A convolution's
-    weight is the matrix out × (in · height · width), a transposed one's in × (out · height · width). `torch.optim.Muon`
-    takes matrices only, and wants a second optimizer for the rest.
+    weight matrix by the nearest orthogonal matrix, so that all directions of a layer learn equally fast. A
+    convolution's weight is the matrix out × (in · height · width), a transposed one's in × (out · height · width).
+    `torch.optim.Muon` accepts only matrices, and needs a second optimizer for the rest.
 
     Args:
-        params: The network's parameters, in the order in which its layers follow each other: the first and the last
-            weight with two or more axes count as the first and the last layer.
-        lr: Peak rate of the hidden weights; the size of a step does not depend on the gradient's.
-        momentum: Share of the gradient's running mean that each step keeps.
-        weight_decay: Decoupled weight decay of all parameters, as a multiple of their rates. Without it the weights of
-            wide layers keep growing, and units die.
+        params: The network's parameters, in the order of its layers: the first and the last weight with two or more
+            axes count as the first and the last layer.
+        lr: Peak learning rate of the hidden weights; the size of a step does not depend on the gradient's.
+        momentum: Fraction of the gradient's running mean that each step keeps.
+        weight_decay: Decoupled weight decay of all parameters, as a multiple of their learning rates. Without it the
+            weights of wide layers keep growing, and units die.
         steps: Newton-Schulz iterations.
-        adamw_lr: Peak rate of the others; None for a share of `lr`, 1.5e-3 where that is 0.01.
+        adamw_lr: Peak learning rate of the other parameters; None for 0.15 · `lr`.
         adamw_betas: AdamW's decay rates of the gradient's mean and square.
         adamw_eps: AdamW's term for stability.
 
     Raises:
-        ValueError: If a rate, decay or momentum is out of its range.
+        ValueError: If a learning rate, decay or momentum is out of range.
     """
 
     def __init__(
@@ -51,15 +51,15 @@ class MuonAdamW(Optimizer):
         adamw_eps: float = 1e-8,
     ) -> None:
         adamw_lr = 0.15 * lr if adamw_lr is None else adamw_lr
-        shares = {"momentum": momentum, "adamw_betas[0]": adamw_betas[0], "adamw_betas[1]": adamw_betas[1]}
+        fractions = {"momentum": momentum, "adamw_betas[0]": adamw_betas[0], "adamw_betas[1]": adamw_betas[1]}
         sizes = {"lr": lr, "adamw_lr": adamw_lr, "weight_decay": weight_decay, "adamw_eps": adamw_eps}
-        wrong = [f"{name} must be in [0, 1), not {value}" for name, value in shares.items() if not 0 <= value < 1]
+        wrong = [f"{name} must be in [0, 1), not {value}" for name, value in fractions.items() if not 0 <= value < 1]
         wrong += [f"{name} must be at least 0, not {value}" for name, value in sizes.items() if value < 0]
         if wrong:
             raise ValueError("; ".join(wrong))
         everything = list(params)
         weights = [parameter for parameter in everything if parameter.dim() >= 2]
-        hidden = [parameter for parameter in weights[1:-1] if parameter.shape[1] > 1]  # depthwise ones are no matrices
+        hidden = [parameter for parameter in weights[1:-1] if parameter.shape[1] > 1]  # depthwise ones are not matrices
         of_muon = set(map(id, hidden))
         rest = [parameter for parameter in everything if id(parameter) not in of_muon]
         muon = {"params": hidden, "muon": True, "lr": lr, "momentum": momentum, "steps": steps}
@@ -89,11 +89,11 @@ class MuonAdamW(Optimizer):
                 assert gradient is not None
                 if not state:
                     state["momentum"] = torch.zeros_like(gradient)
-                # What fades must end in zeros, not in denormal numbers, see `orthogonalise`.
+                # Fading values must become zeros, not denormal numbers, see `orthogonalise`.
                 state["momentum"] = F.hardshrink(state["momentum"].lerp_(gradient, 1 - group["momentum"]), 1e-30)
-                # Nesterov's; as it lies in memory channels last, for the order of the columns does not matter.
+                # Nesterov's, in channels-last memory order: the order of the columns does not matter.
                 momenta.append(gradient.lerp(state["momentum"], group["momentum"]).movedim(1, -1).flatten(1))
-            # Wide-to-narrow layers get longer steps, so that outputs change equally.
+            # Matrices with more rows than columns get longer steps, so that outputs change equally.
             length = group["lr"] * math.sqrt(max(1, rows / columns))
             updates = orthogonalise(torch.stack(momenta), group["steps"])
             for parameter, update in zip(alike, updates, strict=True):
@@ -120,8 +120,8 @@ class MuonAdamW(Optimizer):
 def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
     """Brings the singular values of matrices close to 1, to about [0.7, 1.2], by a Newton-Schulz iteration.
 
-    The iteration runs on the Gram matrix of the shorter side, which gives the same polynomial of the matrix at two
-    fifths of the multiplications where one side is long, as it is for 3×3 convolutions.
+    The iteration runs on the Gram matrix of the shorter side, which gives the same polynomial of the matrix with two
+    fifths of the multiplications if one side is long, as for 3×3 convolutions.
 
     Args:
         matrices: K×M×N floats.
@@ -132,8 +132,8 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
     """
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
-    # A unit that has died gets no gradient, and its momentum fades. Products of such numbers are denormal, for which
-    # processors need a hundred times as long: they slowed training to a third.
+    # A dead unit gets no gradient, and its momentum fades. Products of such numbers are denormal, which processors
+    # compute a hundred times more slowly: training slowed to a third.
     x = F.hardshrink(x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7), 1e-12)
     gram = x @ x.mT
     a, b, c = _QUINTIC

@@ -1,4 +1,4 @@
-"""What tasks share that are trained on pairs: the loss of a batch, and scores that do not depend on who shared them."""
+"""The base class of tasks trained on (input, target) pairs: loss, metrics, and their means over all ranks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from img2img.tasks.metrics import PSNR, SSIM, Images, Metric, as_8_bit
 
 @dataclass(frozen=True)
 class Score:
-    """How one image came out; the unit that is gathered over ranks and averaged."""
+    """The metrics of one image, which are gathered over ranks and averaged."""
 
     n: int
     corruption: str
@@ -26,25 +26,25 @@ class Score:
 
 
 class Evaluated(TypedDict):
-    """What validation and test give to callbacks: the output, N×C×H×W in [0, 1], and a caption for each image."""
+    """Result of a validation or test step: the output, N×C×H×W in [0, 1], and a caption for each image."""
 
     output: Tensor
     captions: list[str]
 
 
 class PairedTask(Task):
-    """Trains a network on (input, target) pairs, and measures it by the protocol of the papers.
+    """Trains a network on (input, target) pairs, and measures it by the protocol that papers use.
 
-    Outputs (and, for comparison, inputs) are clamped to [0, 1] and rounded to 8 bits; metrics are taken per image, then
-    averaged. Logged are `val/psnr/<corruption>` for each corruption of `data.evaluation`, `val/psnr`, their mean,
-    `val/psnr_input`, the same of the input, `val/ssim`, `val/loss`, and what `metrics` adds; `test/…` alike.
+    Outputs (and, for comparison, inputs) are clamped to [0, 1] and rounded to 8 bits; metrics are computed per image,
+    then averaged. Logs `val/psnr/<corruption>` for each corruption of `data.evaluation`, their mean `val/psnr`, the
+    same of the input as `val/psnr_input`, `val/ssim`, `val/loss`, and what `metrics` adds; likewise `test/…`.
 
     Args:
         network: Any module that maps N×C×H×W to the same shape.
         loss: Any module that maps (output, target) to a scalar.
-        metrics: What is measured beside PSNR and SSIM. The first, if any, stands in captions and in the last line.
-        hole_loss: Takes the loss over the masked pixels alone.
-        kwargs: What every `Task` takes: lr, betas, weight_decay, warmup_steps, final_lr_share, weights, optimizer,
+        metrics: Metrics beside PSNR and SSIM. The first, if any, is shown in captions and in the last line.
+        hole_loss: Computes the loss over the masked pixels only.
+        kwargs: Arguments of every `Task`: lr, betas, weight_decay, warmup_steps, final_lr_share, weights, optimizer,
             decay_steps.
     """
 
@@ -64,56 +64,56 @@ class PairedTask(Task):
 
     @property
     def headline(self) -> Metric:
-        """The metric of captions, progress bar and last line."""
+        """The metric shown in captions, progress bar and last line."""
         first = self.metrics[0]
         assert isinstance(first, Metric)
         return first
 
-    # What a task may do in another way ---------------------------------------------------------------------------
+    # Methods that tasks may override ------------------------------------------------------------------------------
 
-    def predict(self, batch: Batch) -> Tensor:
-        """Returns what the network makes of a batch, as the loss wants it."""
+    def forward_batch(self, batch: Batch) -> Tensor:
+        """Returns the network's output for a batch, as the loss takes it."""
         raw: Tensor = self.network(batch["input"])
         return raw
 
     def channels_given(self, batch: Batch) -> int:
-        """Returns how many channels `predict` gives the network."""
+        """Returns the number of channels that `forward_batch` gives the network."""
         channels: int = batch["input"].shape[1]
         return channels
 
     def loss_of(self, raw: Tensor, batch: Batch) -> Tensor:
-        """Returns the scalar loss of what `predict` gave."""
+        """Returns the scalar loss of `forward_batch`'s result."""
         return self.compare(raw, batch["target"], batch["mask"]) if self.hole_loss else self.loss(raw, batch["target"])
 
     def finish(self, raw: Tensor, batch: Batch) -> Tensor:
-        """Returns the image that `predict`'s result stands for, N×C×H×W in [0, 1]."""
+        """Converts `forward_batch`'s result to images N×C×H×W in [0, 1]."""
         return raw.float().clamp(0, 1)
 
     def compare(self, raw: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-        """Returns the loss over the hole, over everything where nothing is missing (a mean over no pixel is NaN)."""
+        """Returns the loss over the hole, or over everything if there is no hole (a mean over no pixel is NaN)."""
         hole = mask.bool().expand_as(target)
         loss: Tensor = self.loss(raw[hole], target[hole]) if hole.any() else self.loss(raw, target)
         return loss
 
     def measure(self, item: Batch, raw: Tensor, output: Tensor) -> dict[str, float]:
-        """Returns what is to be logged of one image, by name: its batch, `predict`'s result and `finish`'s."""
+        """Returns the values to log by name, given one image's batch, `forward_batch`'s result and `finish`'s."""
         seen, channels = as_8_bit(item["input"]), item["target"].shape[1]
         seen = luma(seen) if seen.shape[1] > channels else seen.expand_as(item["target"])
         images = Images(seen, as_8_bit(output.float()), item["target"], item["mask"])
         return {name: value for metric in self.metrics for name, value in metric(images).items()}
 
-    # Training and measuring --------------------------------------------------------------------------------------
+    # Training and evaluation ------------------------------------------------------------------------------------
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Returns the loss of a batch."""
         if batch_idx == 0:
             self._check(batch)
-        loss = self.loss_of(self.predict(batch), batch)
+        loss = self.loss_of(self.forward_batch(batch), batch)
         self.log("train/loss", loss, prog_bar=True)
         return loss
 
     def _check(self, batch: Batch) -> None:
-        """Says in time what would end in a shape error, or train on nothing.
+        """Checks the channels, and warns if the loss has no masked pixels.
 
         Raises:
             UserError: If network and data differ in channels.
@@ -146,16 +146,16 @@ class PairedTask(Task):
     # Scores ------------------------------------------------------------------------------------------------------
 
     def _evaluate(self, batch: Batch) -> Evaluated:
-        raw = self.predict(batch)
+        raw = self.forward_batch(batch)
         output = self.finish(raw, batch)
         captions = []
-        with torch.autocast(output.device.type, enabled=False):  # SSIM in bfloat16 would be noise
+        with torch.autocast(output.device.type, enabled=False):  # bfloat16 is too coarse for SSIM
             more = self.measure_batch(batch)
             for i in range(len(output)):
                 item = {key: batch[key][i : i + 1].float() for key in ("input", "target", "mask")}
-                said = raw[i : i + 1].float()
-                values = self.measure(item, said, output[i : i + 1])
-                values["loss"] = float(self.loss_of(said, item))
+                item_raw = raw[i : i + 1].float()
+                values = self.measure(item, item_raw, output[i : i + 1])
+                values["loss"] = float(self.loss_of(item_raw, item))
                 values |= more[i]
                 captions.append(self.headline.caption(values))
                 if batch["counted"][i]:
@@ -163,11 +163,11 @@ class PairedTask(Task):
         return {"output": output, "captions": captions}
 
     def measure_batch(self, batch: Batch) -> list[dict[str, float]]:
-        """Returns what a task measures of each image beside its metrics, for a whole batch at once."""
+        """Returns a task's additional values of each image, computed for a whole batch at once."""
         return [{} for _ in batch["path"]]
 
     def _log_scores(self, stage: str) -> None:
-        # Sorted, so that the sums do not depend on how many ranks shared the images.
+        # Sorted, so that the sums do not depend on the number of ranks.
         scores = sorted(gather(self._scores), key=lambda score: score.n)
         self._scores.clear()
         by_corruption: dict[str, list[Score]] = {}

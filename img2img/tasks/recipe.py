@@ -1,4 +1,4 @@
-"""Tasks from plain data: `build` makes one from a recipe, `load` from a checkpoint, and nothing in a file runs code."""
+"""Builds tasks from plain data: `build` from a recipe, `load` from a checkpoint, without running code in the file."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from torch import nn
 from img2img.shipped import find_model
 from img2img.tasks.base import Task
 from img2img.tasks.checkpoint import CHECKPOINT_FORMAT, CHECKPOINT_KEY, CheckpointError, check_fit, read_weights
-from img2img.tasks.published import published
+from img2img.tasks.spandrel_models import published
 
-# Not all of torch, whose other modules are no networks; and not torchmetrics, some of whose metrics, which are modules
-# too, load models by name from a hub, with the code that comes with them.
+# Not all of torch, whose other modules are not networks. Not torchmetrics: some of its metrics, which are modules too,
+# load models by name from a hub, including their code.
 TRUSTED_PACKAGES = ("img2img", "torch.nn", "torchvision")
 
 
@@ -31,12 +31,12 @@ def build(recipe: dict[str, Any], trust: Collection[str] = ()) -> Task:
         trust: Further packages whose classes may be built, such as `["my_networks"]`.
 
     Returns:
-        The task, with `recipe` kept on it.
+        The task, with its attribute `recipe` set.
 
     Raises:
-        CheckpointError: If a class is not in a trusted package, is no class, or is not what its place asks for.
+        CheckpointError: If a class path is outside the trusted packages, is not a class, or is one of the wrong type.
     """
-    packages = {*TRUSTED_PACKAGES, *trust}
+    packages = _trusted(trust)
     _check_packages(recipe, packages)  # everything, before the first import
     task = _build(recipe, Task, packages)
     assert isinstance(task, Task)
@@ -48,20 +48,20 @@ def load(model: str | Path, trust: Collection[str] = ()) -> Task:
     """Opens a shipped model, a checkpoint, or the weights of a published restorer.
 
     Args:
-        model: Name of a shipped model, such as `denoise`; or path of a checkpoint that `img2img fit` wrote, of a file
-            that `img2img pack` made of one, or of one that `spandrel` knows (Real-ESRGAN, SwinIR, SCUNet, NAFNet …;
-            .pth, .ckpt or .safetensors); the content tells which it is.
-        trust: Further packages whose classes the checkpoint may name; by default only img2img's, torch.nn's and
-            torchvision's are built, and nothing else is even imported.
+        model: Name of a shipped model, such as `denoise`; or path of a checkpoint of `img2img fit`, of a file of
+            `img2img pack`, or of weights that `spandrel` knows (Real-ESRGAN, SwinIR, SCUNet, NAFNet …; .pth, .ckpt or
+            .safetensors). The content decides which it is.
+        trust: Further packages whose classes the checkpoint may name; by default only classes of img2img, torch.nn and
+            torchvision are built, and nothing else is even imported.
 
     Returns:
         The task in eval mode, on the CPU, with the averaged (EMA) weights; calling it maps N×C×H×W in [0, 1] to
         the same, `scale` times as high and wide.
 
     Raises:
-        CheckpointError: If the file is none of these, or names a class that is not trusted.
+        CheckpointError: If the file is not one of these, or names a class that is not trusted.
         FileNotFoundError: If there is no such model or file.
-        UserError: If it is a folder.
+        UserError: If the path is a folder.
     """
     path = find_model(model, "model")
     checkpoint = read_weights(path)
@@ -69,33 +69,38 @@ def load(model: str | Path, trust: Collection[str] = ()) -> Task:
     if not isinstance(about, dict):
         return published(checkpoint, path)
     if about.get("format") != CHECKPOINT_FORMAT or not isinstance(checkpoint.get("state_dict"), dict):
-        raise CheckpointError(f"{path} was written by a newer img2img, or is damaged: pip install --upgrade img2img")
+        raise CheckpointError(f"{path} was written by a newer img2img, or is damaged: update img2img and try again")
     recipe = about.get("recipe")
     if not isinstance(recipe, dict):
         raise CheckpointError(f"{path} holds no recipe: its task was built by hand; make it with img2img.build(recipe)")
     try:
-        packages = {*TRUSTED_PACKAGES, *trust}
+        packages = _trusted(trust)
         _check_packages(recipe, packages)
         _check_size(recipe, checkpoint["state_dict"], packages)
         task = build(recipe, trust)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     except RecursionError as error:
-        raise CheckpointError(f"{path}: its recipe is nested too deep") from error
+        raise CheckpointError(f"{path}: its recipe is nested too deeply") from error
     check_fit(checkpoint["state_dict"], task, path)
     task.load_state_dict(checkpoint["state_dict"])
     try:
-        task.on_load_checkpoint(checkpoint)  # what a task keeps beside its weights
+        task.on_load_checkpoint(checkpoint)  # the data stored with the weights
     except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{path} is damaged: what it keeps beside its weights cannot be read") from error
+        raise CheckpointError(f"{path} is damaged: the data stored with its weights cannot be read") from error
     return task.eval()
 
 
+def _trusted(trust: Collection[str]) -> set[str]:
+    """Returns the packages whose classes may be built; a single string is one name, not a list of letters."""
+    return {*TRUSTED_PACKAGES, *([trust] if isinstance(trust, str) else trust)}
+
+
 def _check_size(recipe: dict[str, Any], state: dict[str, Any], packages: set[str]) -> None:
-    """Refuses a recipe whose network is far larger than the weights that come with it, before memory is taken for it.
+    """Rejects a recipe whose network is far larger than the weights that come with it, before allocating memory for it.
 
     Raises:
-        CheckpointError: If it is.
+        CheckpointError: If the network is far larger.
     """
     network = (recipe.get("init_args") or {}).get("network")
     if not isinstance(network, dict):
@@ -110,7 +115,7 @@ def _check_size(recipe: dict[str, Any], state: dict[str, Any], packages: set[str
 
 
 def _check_packages(value: Any, packages: set[str]) -> None:
-    """Refuses any class path outside the packages, wherever in the recipe it stands."""
+    """Rejects any class path outside the packages, anywhere in the recipe."""
     if isinstance(value, dict):
         path = value.get("class_path")
         if path is not None and not (isinstance(path, str) and _is_in(path, packages)):
@@ -170,10 +175,10 @@ def _find_class(path: str, expected: type, packages: set[str]) -> type:
 
 
 def _class_parameters(cls: type) -> dict[str, type]:
-    """Returns the classes that a constructor's parameters ask for, where they ask for modules."""
+    """Returns the module classes that a constructor's parameters are annotated with, by parameter."""
     try:
         hints = typing.get_type_hints(inspect.getattr_static(cls, "__init__"))
-    except (NameError, TypeError):  # annotations that exist for type checkers only, or none
+    except (NameError, TypeError):  # annotations only for type checkers, or no annotations
         return {}
     asked: dict[str, type] = {}
     for name, hint in hints.items():

@@ -1,4 +1,4 @@
-"""The learning rate's course over the steps of a run."""
+"""Learning-rate schedules: factors on the learning rate over the steps of a run."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ def warmup_cosine(
     Args:
         step: Optimizer steps taken so far.
         warmup_steps: Length of the warm-up.
-        total_steps: Length of the run, infinite if no number of steps limits it.
+        total_steps: Length of the run, infinite if steps do not limit it.
         final_share: The factor at the end.
-        time_share: Share of the run's time limit that has passed, 0 without a limit. Whichever limit is nearer decides;
-            without any the rate stays at its peak.
+        time_share: Fraction of the run's time limit that has passed, 0 without a limit. The nearer limit decides;
+            without any limit the learning rate stays at its peak.
 
     Returns:
         A factor in (0, 1].
@@ -31,15 +31,15 @@ def warmup_cosine(
 def warmup_stable_decay(
     step: int, warmup_steps: int, decay_from: int | None, decay_steps: int, final_share: float
 ) -> float:
-    """Returns the factor on the learning rate at a step of a run whose end need not be known.
+    """Returns the factor on the learning rate at a step of a run whose end may be unknown.
 
-    Linear warm-up, then constant, then a decay that is told to begin: "warm-up-stable-decay" (Hu et al., "MiniCPM",
+    Linear warm-up, then constant, then a decay from a given step: "warm-up-stable-decay" (Hu et al., "MiniCPM",
     COLM 2024), with the decay 1 - sqrt(progress) that Hägele et al. (NeurIPS 2024) found best.
 
     Args:
         step: Optimizer steps taken so far.
         warmup_steps: Length of the warm-up.
-        decay_from: The decay's first step; None as long as there is none.
+        decay_from: First step of the decay; None while it is unknown.
         decay_steps: Length of the decay.
         final_share: The factor at its end.
 

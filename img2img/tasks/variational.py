@@ -1,4 +1,4 @@
-"""The variational autoencoder: every image becomes a distribution over a few numbers, and they one over images."""
+"""Variational autoencoder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
@@ -15,14 +14,12 @@ from img2img.errors import UserError
 from img2img.networks import ConvAutoencoder
 from img2img.tasks.autoencoding import Autoencoder
 from img2img.tasks.base import Batch
-from img2img.tasks.elbo import Elbo, active_units, gaussian_kl, importance_bound
+from img2img.tasks.elbo import Elbo, active_units, bounded_log_variance, collapse_warning, gaussian_kl, importance_bound
 from img2img.tasks.gather import gather
 from img2img.tasks.likelihoods import START_MEAN, Likelihood, SharedGaussian
 from img2img.tasks.metrics import Metric
-from img2img.tasks.noise import Purpose, normal_noise, uniform_noise
-from img2img.tasks.principal import PrincipalComponents
-
-_LOG_VARIANCE = (-14.0, 6.0)  # soft bounds: a standard deviation of 0.001 to 20, where the prior's is 1
+from img2img.tasks.pca import PrincipalComponents
+from img2img.tasks.seeded_noise import Purpose, normal_noise, uniform_noise
 
 
 class VariationalAutoencoder(Autoencoder):
@@ -34,11 +31,11 @@ class VariationalAutoencoder(Autoencoder):
     minimises their total divided by the values of an image, which leaves β what it says and suits gradient clipping.
 
     Noise depends on the data module's seed and on a sample's number alone: measurements depend neither on the batch nor
-    on how many processes share them. In training each process goes by its own batch where `free_bits` or the σ of
-    `SharedGaussian` take a mean.
+    on how many processes share them. In training `free_bits` and the σ of `SharedGaussian` take means over the batch of
+    each process.
 
-    Logged beside what `Autoencoder` logs, at β = 1 always: `val/elbo` (nats), `val/bits_per_dim`, `val/kl`,
-    `val/log_likelihood`, `val/loss` (-ELBO in nats a value), `val/active_units`, and in `test` the tighter
+    Logged beside what `Autoencoder` logs, always at β = 1: `val/elbo` (nats), `val/bits_per_dim`, `val/kl`,
+    `val/log_likelihood`, `val/loss` (-ELBO in nats per value), `val/active_units`, and in `test` the tighter
     `test/bits_per_dim_iw`. Densities are measured (and trained) on dequantised images, (255 x + u) / 256.
 
     Args:
@@ -50,8 +47,7 @@ class VariationalAutoencoder(Autoencoder):
         free_bits: Nats of each latent, in the batch's mean, that training does not charge for (Kingma et al., "Improved
             variational inference with inverse autoregressive flow", 2016, equation 16).
         kl_warmup: Share of the run over which the divergence's weight rises from 0 to `beta`.
-        importance_samples: Latents drawn for `test/bits_per_dim_iw` (Burda et al., "Importance weighted autoencoders",
-            ICLR 2016).
+        importance_samples: Latents for `test/bits_per_dim_iw` (Burda et al., "Importance weighted autoencoders", 2016).
         kwargs: What every `Task` takes: lr, betas, weight_decay, warmup_steps, final_lr_share, weights, optimizer,
             decay_steps.
 
@@ -106,7 +102,7 @@ class VariationalAutoencoder(Autoencoder):
 
     @torch.no_grad()
     def begin_at(self, pca: PrincipalComponents) -> None:
-        """As in `Autoencoder`; what a linear part draws then is PCA's image with what the likelihood adds to it."""
+        """As in `Autoencoder`; subtracts what the likelihood will add to the images of a linear part."""
         super().begin_at(pca)
         if self.network.linear is not None:
             self.network.linear.ends[1].bias.sub_(START_MEAN)
@@ -118,9 +114,7 @@ class VariationalAutoencoder(Autoencoder):
         self.check_size(image)
         code = self.network.encode(image)
         mean, log_variance = code.to(torch.promote_types(code.dtype, torch.float32)).chunk(2, 1)
-        low, high = _LOG_VARIANCE
-        log_variance = low + F.softplus(log_variance - low)
-        return mean, high - F.softplus(high - log_variance)
+        return mean, bounded_log_variance(log_variance)
 
     def decode(self, latent: Tensor) -> Tensor:
         """Returns the mean image of the distribution that latents N×latent_dim define, N×C×H×W in [0, 1]."""
@@ -130,8 +124,8 @@ class VariationalAutoencoder(Autoencoder):
         """Returns a draw from the distribution that latents define, N×C×H×W; not clamped to [0, 1].
 
         Args:
-            latent: N×latent_dim; from the prior N(0, I), say.
-            generator: Where the randomness comes from, on the latents' device; PyTorch's own if None.
+            latent: N×latent_dim, for example from the prior N(0, I).
+            generator: Source of randomness, on the latents' device; None for PyTorch's own.
         """
         return self.likelihood.draw(self.raw(latent), generator).float()
 
@@ -141,9 +135,9 @@ class VariationalAutoencoder(Autoencoder):
         """Returns the evidence lower bound at β = 1.
 
         Args:
-            image: What the encoder sees, N×C×H×W.
+            image: Input of the encoder, N×C×H×W.
             noise: Standard normal, N×latent_dim: the latent is the posterior's mean + its deviation · noise.
-            target: What is to be likely, N×C×H×W, dequantised where the likelihood asks for it; None for the image.
+            target: Image whose likelihood is computed, N×C×H×W, dequantised for a density; None for the input.
         """
         mean, log_variance = self.posterior(image)
         raw = self.raw(mean + (0.5 * log_variance).exp() * noise)
@@ -170,7 +164,7 @@ class VariationalAutoencoder(Autoencoder):
     def elbo_of(self, batch: Batch) -> Tensor:
         """Returns the evidence lower bound of a batch's `image`, N, in nats.
 
-        With the same noise for every image, so that it does not depend on an image's place in its folder.
+        All images get the same noise, so that the bound does not depend on an image's place in its folder.
         """
         image = batch["image"]
         return self._elbo(image, image, [0] * len(image), Purpose.EVALUATION, Purpose.DEQUANTISATION, seed=0).total
@@ -186,7 +180,7 @@ class VariationalAutoencoder(Autoencoder):
         if not self.likelihood.dequantised:
             return target
         noise = uniform_noise(seed, numbers, purpose, target.shape[1:]).to(target.device)
-        wide = torch.promote_types(target.dtype, torch.float32)  # half of that has no room for the noise
+        wide = torch.promote_types(target.dtype, torch.float32)  # half precision has no room for the noise
         return (255 * target.to(wide) + noise.to(wide)) / 256
 
     @property
@@ -196,12 +190,10 @@ class VariationalAutoencoder(Autoencoder):
     # σ over the training images ----------------------------------------------------------------------------------
 
     def squared_error_of(self, batch: Batch) -> Tensor | None:
-        """Returns the mean squared error a value, N, of a batch's `image` at a latent drawn from its posterior.
+        """Returns the mean squared error per value, N, of a batch's `image` at a latent drawn from its posterior.
 
-        None where no σ is shared by all values, and there is nothing to freeze.
-
-        Its mean over the training images is the σ² at which their ELBO is highest; what is drawn of the posterior's
-        mean comes closer, which would make σ too small.
+        Its mean over the training images is the σ² at which their ELBO is highest. Reconstructions from the posterior's
+        mean have smaller errors, with which σ would be too small. None where no σ is shared by all values.
         """
         likelihood = self.likelihood
         if not isinstance(likelihood, SharedGaussian):
@@ -214,10 +206,9 @@ class VariationalAutoencoder(Autoencoder):
         return likelihood.squared_error(raw, target).flatten(1).mean(1)
 
     def freeze_scale(self, mean_square: float) -> None:
-        """Sets the σ² that all values share, until training goes on; nothing happens to other likelihoods.
+        """Sets the σ² that all values share, until training goes on, to the mean of `squared_error_of`.
 
-        Args:
-            mean_square: The mean of `squared_error_of` over the training images.
+        Other likelihoods have no such σ.
         """
         if isinstance(self.likelihood, SharedGaussian):
             self.likelihood.freeze(mean_square)
@@ -225,13 +216,13 @@ class VariationalAutoencoder(Autoencoder):
     # Training ----------------------------------------------------------------------------------------------------
 
     def on_train_start(self) -> None:
-        """Lets σ move again in a run that goes on from a finished one."""
+        """Lets σ change again in a run that continues a finished one."""
         super().on_train_start()
         if isinstance(self.likelihood, SharedGaussian):
             self.likelihood.frozen.fill_(False)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Returns the loss of a batch: -log p + weight · divergence, in nats a value."""
+        """Returns the loss of a batch: -log p + weight · divergence, in nats per value."""
         if batch_idx == 0:
             self._check(batch)
         image, numbers = batch["input"], batch["n"].tolist()
@@ -246,21 +237,21 @@ class VariationalAutoencoder(Autoencoder):
         return loss
 
     def charged(self, kl: Tensor) -> Tensor:
-        """Returns what training pays for the latents' mean divergences, k values: each at least the free bits."""
+        """Returns the sum of the latents' mean divergences, k values, each at least the free bits."""
         return kl.clamp_min(self.free_bits).sum()
 
     def kl_weight(self) -> float:
         """Returns the divergence's weight at this step: β, or less during the warm-up, by steps or `max_time`."""
         total, timed = self.trainer.estimated_stepping_batches, self._time_share()
         if math.isinf(total) and not any(isinstance(callback, Timer) for callback in self.trainer.callbacks):  # type: ignore[attr-defined]
-            return self.beta  # a run without an end has no share of it
+            return self.beta  # a run without an end has no fraction that is done
         done = max(self.global_step / max(1.0, total), timed)
         return self.beta if done >= self.kl_warmup else self.beta * done / self.kl_warmup
 
     # Measuring ---------------------------------------------------------------------------------------------------
 
     def loss_of(self, raw: Tensor, batch: Batch) -> Tensor:
-        """Returns -log p of the targets, in nats a value."""
+        """Returns -log p of the targets, in nats per value."""
         return -self.likelihood.log_prob(raw, batch["target"]).mean()
 
     def finish(self, raw: Tensor, batch: Batch) -> Tensor:
@@ -268,7 +259,7 @@ class VariationalAutoencoder(Autoencoder):
         return self.likelihood.mean(raw).float()
 
     def measure_batch(self, batch: Batch) -> list[dict[str, float]]:
-        """Returns the bound and its parts, of each image."""
+        """Returns the bound and its parts for each image."""
         image, target, numbers = batch["input"], batch["target"], batch["n"].tolist()
         bound = self._elbo(image, target, numbers, Purpose.EVALUATION, Purpose.DEQUANTISATION, self._seed)
         mean = self.encode(image)
@@ -300,16 +291,9 @@ class VariationalAutoencoder(Autoencoder):
         self.kl_per_dimension = torch.stack([kl for _, _, kl in codes]).mean(0)
         active = active_units(torch.stack([mean for _, mean, _ in codes]))
         self.log(f"{stage}/active_units", float(active), sync_dist=True)
-        # Before the rate has risen an encoder says little of anything.
+        # An encoder that has hardly trained tells little of the image.
         if self.trainer.state.fn == "fit" and self.global_step > self.warmup_steps and self.kl_weight() >= self.beta:
-            self._warn_of_collapse(active)
-
-    def _warn_of_collapse(self, active: int) -> None:
-        latents = self.network.latent_dim
-        if 2 * active < latents and not self._warned:
-            self._warned = True
-            rank_zero_warn(
-                f"{active} of {latents} latents are active, so most say nothing of the image (posterior collapse): try "
-                f"a smaller beta than {self.beta:g}, more free_bits than {self.free_bits:g} (such as 0.1), or a longer "
-                f"kl_warmup than {self.kl_warmup:g}"
-            )
+            latents = self.network.latent_dim
+            if 2 * active < latents and not self._warned:
+                self._warned = True
+                rank_zero_warn(collapse_warning(active, latents, self.beta, self.free_bits, self.kl_warmup))

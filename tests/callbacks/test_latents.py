@@ -7,19 +7,15 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from img2img.callbacks import AveragedWeights, FinalValidation, LatentPictures, LinearReference
-from img2img.callbacks.latents import (
-    draw_axes,
-    draw_interpolation,
-    draw_samples,
-    draw_traversal,
-)
-from img2img.callbacks.sheets import GAP, LINE, draw_sheet
-from img2img.commands.trainer import Trainer
+from img2img.callbacks import AveragedWeights, FinalValidation, LatentPictures, PCABaseline
+from img2img.callbacks.latents import draw_axes, draw_interpolation, draw_samples, draw_traversal
 from img2img.data import WholeImages
+from img2img.imaging.drawing import GAP, LINE, draw_sheet
+from img2img.latents.sampling import sample
 from img2img.networks import ConvAutoencoder, LinearAutoencoder
 from img2img.tasks import Autoencoder, VariationalAutoencoder
-from img2img.tasks.principal import PrincipalComponents, fit_principal
+from img2img.tasks.pca import PrincipalComponents, fit_principal
+from img2img.trainer import Trainer
 
 
 @pytest.fixture
@@ -40,7 +36,7 @@ def fit(task, data, steps=4) -> EventAccumulator:
         val_check_interval=2,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=1,
-        callbacks=[AveragedWeights(), LinearReference(), LatentPictures(), FinalValidation()],
+        callbacks=[AveragedWeights(), PCABaseline(), LatentPictures(), FinalValidation()],
         logger=TensorBoardLogger("logs", name="", version=""),
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -116,6 +112,13 @@ def test_other_loggers_draw_nothing(faces, monkeypatch):
     )
     trainer.fit(task, datamodule=faces)
     assert task.kl_per_dimension is not None, "it was validated"
+
+
+def test_samples_are_the_first_that_the_command_draws():
+    torch.manual_seed(0)
+    task = VariationalAutoencoder(ConvAutoencoder([16, 16], channels=[8], latent_dim=4, per_latent=2)).eval()
+    drawn = sample(None, task, n=32, accelerator="cpu").images
+    np.testing.assert_array_equal(draw_samples(task), draw_sheet(drawn, 8))
 
 
 def test_an_interpolation_goes_straight_from_one_image_to_the_other():

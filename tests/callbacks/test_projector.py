@@ -1,4 +1,5 @@
 import json
+import os
 import time
 import urllib.parse
 import urllib.request
@@ -12,9 +13,10 @@ from PIL import Image
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
 import img2img
-from img2img.callbacks.projector import MOST_POINTS, SPRITE_SIDE, Thumbnails
+from img2img.callbacks.projector import MOST_POINTS, SPRITE_SIDE, ProjectorThumbnails
 from img2img.cli import main
 from img2img.commands.watch import serve
+from tests.conftest import STARTER
 
 FLAGS = [
     *("--model.network.init_args.image_size=[12,16]", "--model.network.init_args.channels=[4,4]"),
@@ -29,18 +31,29 @@ def fit(root: Path, *flags: str) -> Path:
     return Path("runs/autoencode/0")
 
 
-@pytest.fixture
-def root(photo, tmp_path) -> Path:
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
     """train/ and val/ with folders of kinds, whose names would break a table."""
+    photo = np.array(Image.open(STARTER / "val" / "wine-1.png").convert("RGB"))
+    kinds = tmp_path_factory.mktemp("images") / "kinds"
     for i, name in enumerate(["train/cat/1.png", "train/dog/2.png", *(f"val/{name}" for name in NAMES)]):
-        path = tmp_path / "kinds" / name
+        path = kinds / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(photo[40 * i : 40 * i + 24, :32]).save(path)
-    return tmp_path / "kinds"
+    return kinds
 
 
-def test_training_ends_with_the_validation_images_latents(root):
-    run = fit(root)
+@pytest.fixture(scope="module")
+def run(root, tmp_path_factory) -> Path:
+    """The folder of a run that has ended, which tests only read."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("IMG2IMG_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        patch.chdir(tmp_path_factory.mktemp("trained"))
+        os.environ.pop("IMG2IMG_RUN", None)  # of an earlier test's run
+        return fit(root).resolve()
+
+
+def test_training_ends_with_the_validation_images_latents(root, run):
     config = text_format.Parse((run / "projector_config.pbtxt").read_text(), ProjectorConfig())
     (embedding,) = config.embeddings
     tensors = np.loadtxt(run / embedding.tensor_path, delimiter="\t")
@@ -65,9 +78,8 @@ def test_training_ends_with_the_validation_images_latents(root):
     assert (np.array(sprite)[:2, :16] == 255).all(), "not square: on white"
 
 
-def test_tensorboard_shows_it(root):
-    fit(root)
-    address = serve(Path("runs"))
+def test_tensorboard_shows_it(run):
+    address = serve(run.parent.parent)
     runs: list[str] = []
     for _ in range(60):  # TensorBoard loads in the background
         with urllib.request.urlopen(f"{address}data/plugin/projector/runs", timeout=30) as reply:
@@ -97,7 +109,7 @@ def test_no_logger_no_projector_and_none_for_other_tasks(root, program):
 
 
 def test_as_many_thumbnails_as_tensorboard_takes():
-    few, many = Thumbnails(25), Thumbnails(123_456)
+    few, many = ProjectorThumbnails(25), ProjectorThumbnails(123_456)
     assert len(few.chosen) == 25
     assert few.side == 64
     assert len(many.chosen) == MOST_POINTS
@@ -107,10 +119,10 @@ def test_as_many_thumbnails_as_tensorboard_takes():
 
 def test_thumbnails_keep_colours_and_small_images_their_size(photo):
     image = torch.from_numpy(photo).permute(2, 0, 1)[None] / 255
-    (large,) = Thumbnails(1).of(image, torch.tensor([0]))
+    (large,) = ProjectorThumbnails(1).of(image, torch.tensor([0]))
     expected = np.array(Image.fromarray(photo).resize((64, 64), Image.Resampling.BOX))
     assert np.abs(large.permute(1, 2, 0).numpy().astype(int) - expected).max() <= 1
-    (small,) = Thumbnails(1).of(image[..., :5, :9], torch.tensor([0]))
+    (small,) = ProjectorThumbnails(1).of(image[..., :5, :9], torch.tensor([0]))
     assert small.shape == (3, 9, 9)
     assert torch.equal(small[:, 2:7], torch.from_numpy(photo[:5, :9]).permute(2, 0, 1))
-    assert Thumbnails(20_000).of(image, torch.tensor([1])) == [None], "every other is shown"
+    assert ProjectorThumbnails(20_000).of(image, torch.tensor([1])) == [None], "every other is shown"

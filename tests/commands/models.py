@@ -8,8 +8,9 @@ import torch
 
 import img2img
 from img2img.tasks import Task
+from img2img.tasks.autoencoding import Statistics
 from img2img.tasks.checkpoint import CHECKPOINT_FORMAT, CHECKPOINT_KEY
-from img2img.tasks.principal import fit_principal
+from img2img.tasks.pca import fit_principal
 
 RECIPE = {
     "class_path": "img2img.tasks.Restoration",
@@ -61,7 +62,7 @@ def save_autoencoder(path: Path, images: np.ndarray | None = None) -> Path:
     torch.manual_seed(0)
     task = img2img.build(AUTOENCODER)
     if images is not None:
-        task.statistics.pca = fit_principal([images], 3)
+        task.statistics = Statistics(pca=fit_principal([images], 3))
     return save_task(path, task)
 
 

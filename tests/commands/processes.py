@@ -16,8 +16,8 @@ from PIL import Image
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     [
-        *("img2img.commands.trainer", "img2img.commands.restoring", "img2img.tasks.restorer", "img2img.tasks.recipe"),
-        *("img2img.callbacks.writer", "img2img.callbacks.restore_progress", "img2img.data.image_folder"),
+        *("img2img.trainer", "img2img.inference.run", "img2img.tasks.recipe"),
+        *("img2img.inference.writer", "img2img.inference.progress", "img2img.inference.loader"),
         "img2img.networks",
     ]
 )

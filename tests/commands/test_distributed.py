@@ -75,7 +75,15 @@ def test_more_processes_than_images_write_the_one_image_once(photos, flags, chec
     one = Path("one")
     one.mkdir()
     next(photos.rglob("*.png")).rename(one / "a.png")
-    run("-m", "img2img", "predict", *flags, f"--ckpt_path={checkpoint}", "--data.predict_dir=one")
+    run(
+        "-m",
+        "img2img",
+        "predict",
+        *flags,
+        f"--ckpt_path={checkpoint}",
+        "--restore.input=one",
+        "--restore.output=restored",
+    )
     assert [path.name for path in Path("restored").glob("*.png")] == ["a.png"]
 
 

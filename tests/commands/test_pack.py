@@ -50,7 +50,7 @@ def test_weights_bring_the_sizes_of_their_network(program, data_flags, checkpoin
     packed = img2img.pack(checkpoint, "mine.safetensors").model
     quick = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", *data_flags("denoise.yaml")]
     main(["test", "--config", "denoise.yaml", *quick, "--ckpt_path", str(packed)])  # whose own network is larger
-    assert "The network has the sizes of that in mine.safetensors" in capsys.readouterr().out
+    assert "The network takes its sizes from mine.safetensors" in capsys.readouterr().out
     small = ["--data.crop_size=16", "--data.batch_size=2", "--trainer.max_steps=1"]
     for weights in (packed, checkpoint):
         main(["fit", "--config", "denoise.yaml", *quick, *small, f"--model.weights={weights}"])

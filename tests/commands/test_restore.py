@@ -168,5 +168,10 @@ def test_an_ensemble_leaves_the_callers_task_as_it_was(checkpoint, photo):
     task = img2img.load(checkpoint)
     Path("in").mkdir()
     Image.fromarray(photo[:20, :30]).save("in/a.png")
+    known = {name: value for name, value in vars(task).items() if name != "_modules"}
+    assert known["_trainer"] is None
     img2img.restore("in", "eight", model=task, accelerator="cpu", self_ensemble=True)
-    assert task.ensemble == 0
+    found = {name: value for name, value in vars(task).items() if name in known}
+    assert found.keys() == known.keys()
+    assert all(found[name] is value or found[name] == value for name, value in known.items())
+    assert not any(hasattr(task, name) for name in ("ensemble", "uncertainty"))

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import img2img.data.worklist
+import img2img.inference.jobs
 from img2img.cli import main
 from tests.commands.models import save_model
 
@@ -233,7 +233,7 @@ def add_special(folder: Path, table: Table, outside: Path) -> None:
     for name in ("link.png", "linked folder/a.png", "hard link.png", "read only.png"):
         table[name] = (data, good)
     table["dangling.png"] = (b"", Bad("No such file"))
-    table["pipe.png"] = table["socket.png"] = (b"", Bad("no file but a"))
+    table["pipe.png"] = table["socket.png"] = (b"", Bad("not a file but a"))
     if os.geteuid():  # nothing is unreadable to root
         (folder / "forbidden.png").write_bytes(data)
         (folder / "forbidden.png").chmod(0)
@@ -262,14 +262,14 @@ def test_each_of_many_odd_and_hostile_files_ends_as_it_should(tmp_path, photo, c
     add_special(folder, table, tmp_path / "outside")
     assert len(table) >= 80
     before = contents(folder)
-    listed = img2img.data.worklist.list_jobs
+    listed = img2img.inference.jobs.list_jobs
 
     def list_then_lose_one(*arguments):
         jobs = listed(*arguments)
         (folder / "vanishes.png").unlink()
         return jobs
 
-    monkeypatch.setattr(img2img.data.worklist, "list_jobs", list_then_lose_one)
+    monkeypatch.setattr(img2img.inference.jobs, "list_jobs", list_then_lose_one)
     with pytest.raises(SystemExit) as stop:
         main(["restore", "in", "out", "--model", str(save_model(tmp_path / "model.ckpt")), *QUIET])
     assert stop.value.code == 1

@@ -18,13 +18,13 @@ import pytest
 from PIL import Image
 
 import img2img
-import img2img.callbacks.unfinished
-import img2img.callbacks.writer
 import img2img.imaging.writing
-from img2img.callbacks.journal import Journal, Record
+import img2img.inference.output_file
+import img2img.inference.writer
 from img2img.cli import main
-from img2img.data import tiles
 from img2img.imaging.parts import find_leftovers
+from img2img.inference import tiles
+from img2img.inference.journal import Journal, Record
 from tests.commands.models import save_model
 from tests.commands.processes import flaws, outputs, start
 
@@ -132,7 +132,7 @@ def test_ctrl_c_ends_a_run_whose_disk_hangs(argv, tmp_path, monkeypatch, capsys,
         monkeypatch.setattr(img2img.imaging.writing, "publish", hang)
     else:
         monkeypatch.setattr(tiles.Window, "move", hang)
-    monkeypatch.setattr(img2img.callbacks.writer, "PATIENCE", 0.2)
+    monkeypatch.setattr(img2img.inference.writer, "PATIENCE", 0.2)
     monkeypatch.setattr(tiles, "PATIENCE", 0.2)
 
     def press() -> None:
@@ -236,7 +236,7 @@ def test_outputs_from_elsewhere_are_kept_left_or_replaced_as_one_says(tmp_path, 
     out.mkdir()
     (out / "0.png").write_bytes(b"somebody's")
     assert code_of(argv) == 2
-    assert "--skip-existing to leave what is there, --overwrite to replace it" in capsys.readouterr().err
+    assert "--skip_existing to keep what is there, --overwrite to replace it" in capsys.readouterr().err
     assert outputs(out) == {"0.png": b"somebody's"}
     assert code_of([*argv, "--skip-existing"]) == 0
     assert outputs(out)["0.png"] == b"somebody's"
@@ -311,7 +311,7 @@ def test_of_two_at_once_the_second_is_refused(tmp_path, photo, capsys, monkeypat
     first.begin(0, fresh=True)
     assert code_of(argv) == 2
     assert "another img2img is writing into" in capsys.readouterr().err
-    first.end()
+    first.release()
     begin = Journal.begin
 
     def begin_late(journal: Journal, memory: int, fresh: bool) -> None:
@@ -340,7 +340,7 @@ def test_a_journal_cut_anywhere_loses_its_last_line_at_most(tmp_path, cut):
     assert not begun
     journal.note_begun("d.png", 0)
     assert journal.records()[1] == {"d.png"}
-    journal.end()
+    journal.release()
 
 
 def test_places_that_cannot_be_written_to_are_named(tmp_path, photo, capsys):

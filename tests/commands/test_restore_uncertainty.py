@@ -13,9 +13,9 @@ from torch import nn
 
 import img2img
 import img2img.imaging.writing
-from img2img.callbacks.journal import Journal
 from img2img.cli import main
 from img2img.imaging.parts import find_leftovers
+from img2img.inference.journal import Journal
 from img2img.tasks import UncertainRestoration
 from tests.commands.models import UNCERTAIN, save_model
 from tests.commands.processes import outputs
@@ -185,7 +185,7 @@ def test_two_runs_do_not_write_maps_into_one_folder_at_once(model, scans, capsys
     other.begin(0, fresh=True)
     assert code_of(argv(model)) == 2
     assert "another img2img is writing into maps" in capsys.readouterr().err
-    other.end()
+    other.release()
     assert code_of(argv(model)) == 0
 
 
@@ -194,10 +194,9 @@ def test_one_image_and_predict_and_python(model, scans):
     assert list(outputs(Path("maps"))) == ["one.png"]
     task = img2img.load(model)
     img2img.restore("in", "python", model=task, accelerator="cpu", precision="32-true", uncertainty="python_maps")
-    assert not task.uncertainty
     np.testing.assert_array_equal(cv2.imread("maps/one.png", -1), cv2.imread("python_maps/a.png", -1))
-    flags = ["--output.folder=predicted", "--output.uncertainty=predicted_maps"]
+    flags = ["--restore.output=predicted", "--restore.uncertainty=predicted_maps"]
     sizes = ["--model.network.init_args.channels=[8,8]", "--model.network.init_args.blocks=1"]
-    predict = ["predict", "--config=denoise_uncertain.yaml", "--data.predict_dir=in", f"--model.weights={model}"]
+    predict = ["predict", "--config=denoise_uncertain.yaml", "--restore.input=in", f"--model.weights={model}"]
     main([*predict, *sizes, "--trainer.accelerator=cpu", "--trainer.precision=32-true", *flags])
     assert outputs(Path("predicted_maps")) == outputs(Path("python_maps"))

@@ -45,8 +45,16 @@ def test_every_config_fits_validates_tests_and_predicts(program, photos, config,
     program("validate", "--ckpt_path=best", *other, config=config)
     program("test", f"--ckpt_path={run}/best.ckpt", *other, config=config)
     assert "test/psnr" in capsys.readouterr().out
-    masks = [f"--data.predict_mask={mask_folder(photos)}"] if config == "inpaint.yaml" else []
-    program("predict", "--ckpt_path=best", f"--data.predict_dir={photos}", *masks, *other, config=config)
+    masks = [f"--restore.mask={mask_folder(photos)}"] if config == "inpaint.yaml" else []
+    program(
+        "predict",
+        "--ckpt_path=best",
+        f"--restore.input={photos}",
+        "--restore.output=restored",
+        *masks,
+        *other,
+        config=config,
+    )
     sources = sorted(path.relative_to(photos) for path in photos.rglob("*.png"))
     assert sorted(path.relative_to("restored") for path in Path("restored").rglob("*.png")) == sources
     assert Image.open(Path("restored") / sources[0]).size == (64, 48)
@@ -66,8 +74,8 @@ def test_every_autoencoder_fits_validates_and_tests(config, photos, capsys):
     main(["test", *common, f"--ckpt_path={run / 'best.ckpt'}"])
     assert "test/mse_pca" in capsys.readouterr().out
     with pytest.raises(SystemExit):
-        main(["predict", *common, "--ckpt_path=best", f"--data.predict_dir={photos}"])
-    assert "img2img encode, edit" in capsys.readouterr().err
+        main(["predict", *common, "--ckpt_path=best", f"--restore.input={photos}", "--restore.output=restored"])
+    assert "img2img reconstruct, encode or edit" in capsys.readouterr().err
 
 
 def test_only_noisy_images_by_the_flags_of_the_configs_own_words(program):

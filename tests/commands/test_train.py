@@ -271,7 +271,7 @@ def test_a_run_without_validation_keeps_its_last_step_and_a_dry_run_nothing(prog
 
 def test_predict_does_not_write_among_the_originals(program, checkpoint, photos, capsys):
     with pytest.raises(SystemExit) as stop:
-        program("predict", f"--ckpt_path={checkpoint}", f"--data.predict_dir={photos}", f"--output.folder={photos}/out")
+        program("predict", f"--ckpt_path={checkpoint}", f"--restore.input={photos}", f"--restore.output={photos}/out")
     assert stop.value.code == 2
     assert "lies in the input" in capsys.readouterr().err
 

@@ -70,9 +70,13 @@ def test_any_size_gray_or_colour(transform, shape):
 
 
 @pytest.mark.parametrize("transform", EVERY)
-def test_integer_images_are_refused(transform, photo):
+def test_images_of_8_bits_stay_so_and_others_are_refused(transform, photo):
+    damaged, mask = masked(transform(), photo)
+    assert damaged.dtype == np.uint8
+    assert mask.any()
+    np.testing.assert_array_equal(damaged[mask == 0], photo[mask == 0])
     with pytest.raises(TypeError, match=f"{transform.__name__} needs a float32 image"):
-        masked(transform(), photo)
+        masked(transform(), photo.astype(np.int32))
 
 
 def test_holes_add_up_with_those_of_albumentations(image):

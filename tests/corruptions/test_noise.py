@@ -63,9 +63,12 @@ def test_impossible_sigmas_are_refused(sigma):
         GaussianNoise(sigma)
 
 
-def test_integer_images_are_refused():
+def test_images_of_8_bits_stay_so_and_others_are_refused():
+    noisy = changed(GaussianNoise(25), np.full((64, 64, 3), 128, np.uint8))
+    assert noisy.dtype == np.uint8
+    assert 24 < noisy.std() < 26
     with pytest.raises(TypeError, match="float32"):
-        noise(25, np.zeros((8, 8, 3), np.uint8))
+        noise(25, np.zeros((8, 8, 3), np.int32))
 
 
 def changed(transform, image, n=0):

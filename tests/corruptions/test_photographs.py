@@ -61,7 +61,7 @@ def test_it_is_a_function_of_its_draws_and_stays_in_range(image):
     assert one.min() >= 0
     assert one.max() <= 1
     with pytest.raises(TypeError, match="Fading needs a float32 image"):
-        faded(Fading(), (image * 255).astype(np.uint8))
+        faded(Fading(), (image * 255).astype(np.int32))
 
 
 def test_it_works_in_random_order_with_the_rest_of_an_old_photograph(image):

@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader
 from img2img.corruptions import Clip, GaussianNoise, RandomPixels
 from img2img.data import CorruptedPairs, PairedData
 from img2img.data.cache import DecodedCache
-from img2img.data.folders import find_split
 from img2img.data.pairs import EvaluationPairs, TrainingPairs, apply, collate, compose
+from img2img.data.splits import find_split
 from img2img.data.stream import draws_of_sample
 from img2img.errors import UserError
 
@@ -119,7 +119,7 @@ def test_many_validation_images_are_thinned_evenly(photos, tmp_path):
 
 
 def test_transforms_after_unclipped_noise_are_warned_of():
-    with pytest.warns(UserWarning, match="GaussianNoise adds unclipped noise, which .* after it clips"):
+    with pytest.warns(UserWarning, match="GaussianNoise adds unclipped noise, but .* after it clips"):
         CorruptedPairs(corruption=[GaussianNoise(25), albumentations.GaussianBlur(p=1)])
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -1,4 +1,4 @@
-"""The scripts in data/: the starter set, and the preparation of well-known sets from small stand-ins."""
+"""The scripts in data/: the starter set, and well-known sets, prepared from small stand-ins."""
 
 import hashlib
 import io
@@ -51,7 +51,7 @@ def sha256(path: Path) -> str:
 
 
 def assert_refused(result: subprocess.CompletedProcess[str], out: Path, words: str) -> None:
-    """One clear line, a failing exit status, and nothing left behind, not even beside `out`."""
+    """Checks for one clear line, a failing exit status, and nothing left behind, not even beside `out`."""
     assert result.returncode != 0
     assert re.fullmatch(r"error: .*\n", result.stderr), result.stderr
     assert words in result.stderr
@@ -106,7 +106,7 @@ def test_unverified_prints_the_checksum(bsds: Path, tmp_path: Path) -> None:
     assert f"{sha256(bsds)} (unverified)" in result.stdout
 
 
-def test_a_missing_image_is_noticed(tmp_path: Path) -> None:
+def test_a_missing_image_is_an_error(tmp_path: Path) -> None:
     members = bsds_members()
     members.pop(next(name for name in members if "/val/" in name))
     archive, out = write_tar(tmp_path / "a.tgz", members), tmp_path / "new" / "bsds"
@@ -114,7 +114,7 @@ def test_a_missing_image_is_noticed(tmp_path: Path) -> None:
     assert_refused(result, out, "expected 100 images (*.jpg), found 99")
 
 
-def test_a_wrong_size_is_noticed(tmp_path: Path) -> None:
+def test_a_wrong_size_is_an_error(tmp_path: Path) -> None:
     members = bsds_members()
     members[next(iter(members))] = picture("JPEG", 32, 32)
     archive, out = write_tar(tmp_path / "a.tgz", members), tmp_path / "new" / "bsds"

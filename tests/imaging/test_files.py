@@ -188,7 +188,7 @@ def test_failed_write_keeps_the_old_file(tmp_path):
     before = path.read_bytes()
     with pytest.raises(
         ValueError,
-        match=re.escape(f"cannot write {path}: image too large: webp holds 16383 pixels a side, not 16384x1"),
+        match=re.escape(f"cannot write {path}: image too large: webp holds 16383 pixels per side, not 16384x1"),
     ):
         write_image(path, Image(np.zeros((1, 16384, 3), np.uint8), None, {}))
     assert path.read_bytes() == before

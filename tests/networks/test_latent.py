@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from img2img.networks import ConvAutoencoder, DenseAutoencoder, LinearAutoencoder
-from img2img.tasks.principal import fit_principal
+from img2img.tasks.pca import fit_principal
 
 
 @pytest.mark.parametrize("size", [(64, 64), (33, 47), (1, 2), (112, 92)])

@@ -35,7 +35,7 @@ def test_the_documented_config_trains_a_network_from_elsewhere(photos, photo):
     main(["fit", "--config", str(DOCUMENTED), *flags, "--trainer.max_steps=2"])
     run = Path("runs/third_party_network/0")
     main(["test", "--config", str(DOCUMENTED), *flags, "--ckpt_path=best"])
-    predict = ["--ckpt_path=best", f"--data.predict_dir={photos}"]
+    predict = ["--ckpt_path=best", f"--restore.input={photos}", "--restore.output=restored"]
     main(["predict", "--config", str(DOCUMENTED), *flags, *predict])
     assert len(list(Path("restored").rglob("*.png"))) == 10
     with pytest.raises(img2img.tasks.checkpoint.CheckpointError, match="outside the trusted packages"):

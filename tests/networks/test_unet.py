@@ -73,5 +73,5 @@ def test_default_size_is_about_two_million_parameters():
 def test_impossible_arguments_are_refused():
     with pytest.raises(ValueError, match="channels must name"):
         RestorationUNet(channels=[])
-    with pytest.raises(ValueError, match="at least as many channels out as in"):
+    with pytest.raises(ValueError, match="at least as many output channels as input channels"):
         RestorationUNet(in_channels=3, out_channels=1)

@@ -9,7 +9,7 @@ from img2img.cli import main
 from img2img.errors import UserError
 from img2img.networks import RestorationUNet
 from img2img.tasks import ChromaClasses, ChromaLoss, Colorization
-from img2img.tasks.colour import chroma, compose, luma
+from img2img.tasks.colour import chroma, luma, with_chroma
 
 
 def wild(out_channels: int = 2) -> RestorationUNet:
@@ -23,7 +23,7 @@ def wild(out_channels: int = 2) -> RestorationUNet:
 
 def test_luma_and_chroma_make_up_the_image():
     image = torch.rand(2, 3, 20, 30)
-    torch.testing.assert_close(compose(luma(image), chroma(image)), image)
+    torch.testing.assert_close(with_chroma(luma(image), chroma(image)), image)
     gray = torch.rand(1, 1, 5, 5).expand(-1, 3, -1, -1)
     assert chroma(gray).abs().max() < 1e-6
 
@@ -35,7 +35,7 @@ def test_luma_is_what_every_program_converts_to(photo):
 
 def test_chroma_is_shrunk_into_the_gamut_and_keeps_luma_and_hue():
     bright, colour = torch.rand(4, 1, 64, 64), (torch.rand(4, 2, 64, 64) - 0.5) * 4
-    image = compose(bright, colour)
+    image = with_chroma(bright, colour)
     assert image.min() >= 0
     assert image.max() <= 1
     assert (luma(image) - bright).abs().max() < 1e-6
@@ -124,7 +124,7 @@ def test_a_low_temperature_takes_a_likely_colour_not_the_middle():
 
 def test_a_network_of_other_channels_is_named():
     loss = ChromaClasses()
-    with pytest.raises(UserError, match=f"needs a network with {loss.channels} channels out, not 2"):
+    with pytest.raises(UserError, match=f"needs a network with {loss.channels} output channels, not 2"):
         Colorization(wild(), loss)(torch.rand(1, 1, 8, 8))
     assert Colorization(wild(loss.channels), loss)(torch.rand(1, 1, 8, 8)).shape == (1, 3, 8, 8)
 

@@ -123,7 +123,7 @@ def test_a_model_that_fills_holes_asks_for_them_and_no_other_takes_them(program,
         img2img.load(inpaint)(torch.rand(1, 3, 8, 8))
     for flags, words in (
         (["--model", inpaint], "this model fills holes: say where with --mask"),
-        (["--model", denoise, "--mask", "#ff00ff"], "looks at no mask; leave out --mask"),
+        (["--model", denoise, "--mask", "#ff00ff"], "takes no mask; leave out --mask"),
         (["--model", inpaint, "--mask", "#ff00"], "not of the form #rrggbb"),
         (["--model", inpaint, "--mask", "masks"], "the mask masks does not exist"),
     ):
@@ -132,9 +132,10 @@ def test_a_model_that_fills_holes_asks_for_them_and_no_other_takes_them(program,
             main(["restore", "a.png", "out.png", *flags])
         assert stop.value.code == 2
         assert words in capsys.readouterr().err
+    place = [f"--restore.input={photos}", "--restore.output=restored"]
     with pytest.raises(SystemExit):
-        program("predict", "--ckpt_path=best", f"--data.predict_dir={photos}", config="inpaint.yaml")
-    assert "--data.predict_mask" in capsys.readouterr().err
+        program("predict", "--ckpt_path=best", *place, config="inpaint.yaml")
+    assert "--mask" in capsys.readouterr().err
     assert not Path("out.png").exists()
 
 

@@ -304,8 +304,8 @@ def test_densities_and_probabilities_of_levels_agree_in_bits(images):
 def test_a_decoder_with_the_wrong_number_of_channels_is_told(kind, images):
     likelihood = kind()
     raw = torch.zeros(2, 3 * likelihood.per_value + 1, 24, 32)
-    with pytest.raises(UserError, match=rf"needs \[2, {3 * likelihood.per_value}, 24, 32\] from the decoder"):
+    with pytest.raises(UserError, match=rf"needs decoder output \[2, {3 * likelihood.per_value}, 24, 32\]"):
         likelihood.log_prob(raw, suited(likelihood, images))
     if likelihood.per_value == 2:
-        with pytest.raises(UserError, match="needs 2 numbers from the decoder for each value, not 7 in all"):
+        with pytest.raises(UserError, match="needs 2 decoder outputs for each value, not 7 in all"):
             likelihood.draw(raw)

@@ -61,7 +61,7 @@ def test_what_a_task_keeps_beside_its_weights_comes_back(tmp_path):
 
 
 def test_weights_too_large_for_half_precision_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="float16 cannot; choose another precision, such as bfloat16"):
+    with pytest.raises(ValueError, match="too large for float16; choose another precision, such as bfloat16"):
         write_packed(tmp_path / "m.safetensors", {"w": torch.tensor([1e6])}, {}, "float16")
     assert not (tmp_path / "m.safetensors").exists()
 

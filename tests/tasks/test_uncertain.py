@@ -9,11 +9,12 @@ from torch.distributions import Normal
 from torch.utils.data import DataLoader
 
 from img2img.errors import UserError
-from img2img.imaging.tiling import tiling_by_side
 from img2img.networks import RestorationUNet
 from img2img.tasks import UncertainRestoration
-from img2img.tasks.tiled import Planner, restore_in_tiles
 from img2img.tasks.uncertain import GaussianNLL, split
+from img2img.tiling.geometry import tiling_by_side
+from img2img.tiling.planner import Planner
+from img2img.tiling.stitch import restore_in_tiles
 
 
 class Says(nn.Module):
@@ -79,7 +80,7 @@ def test_calibration_tells_a_right_sigma_from_too_small_and_too_large_ones(image
     assert scores["test/loss"] == pytest.approx(wanted, abs=0.03)
 
 
-@pytest.mark.parametrize("ensemble", [0, 4])
+@pytest.mark.parametrize("ensemble", [False, True])
 @pytest.mark.parametrize(
     ("channels", "said", "sigma"),
     [
@@ -91,11 +92,11 @@ def test_calibration_tells_a_right_sigma_from_too_small_and_too_large_ones(image
 )
 def test_sigma_of_gray_and_colour_images_by_gray_and_colour_networks(image, channels, said, sigma, ensemble):
     task = UncertainRestoration(Says(*said)).eval()
-    task.ensemble, seen = ensemble, torch.cat([image, image.flip(3)])[:, :channels]
-    plain = task.restore(seen)
+    seen = torch.cat([image, image.flip(3)])[:, :channels]
+    with torch.inference_mode():
+        plain = task.restore_tile(seen, None, ensemble)
+        both = task.restore_tile(seen, None, ensemble, uncertainty=True)
     assert plain.shape == seen.shape
-    task.uncertainty = True
-    both = task.restore(seen)
     torch.testing.assert_close(both[:, :-1], plain)
     torch.testing.assert_close(both[:, -1], torch.full_like(seen[:, 0], sigma))
 
@@ -108,10 +109,9 @@ def test_a_gray_network_says_the_mean_of_what_it_says_of_the_channels(image):
             return torch.cat([x, 2 * x], 1)
 
     task = UncertainRestoration(Darker()).eval()
-    task.uncertainty = True
     two = torch.cat([image, image.flip(2)])
     wanted = split(torch.cat([two, 2 * two], 1))[1].exp().mean(1)
-    torch.testing.assert_close(task.restore(two)[:, -1], wanted)
+    torch.testing.assert_close(task.restore_tile(two, uncertainty=True)[:, -1], wanted)
 
 
 def test_tiles_change_nothing(image):
@@ -119,12 +119,11 @@ def test_tiles_change_nothing(image):
     task = UncertainRestoration(RestorationUNet(3, 6, (8, 8), 1, bias=True)).eval()
     for weight in task.network.parameters():
         nn.init.normal_(weight, std=0.1)
-    task.uncertainty = True
     cut = Planner(task).cut
     assert not cut.blend
     with torch.inference_mode():
-        whole = task.restore_tile(image)
-        tiled = restore_in_tiles(task, image, None, tiling_by_side(150, 203, cut, 48))
+        whole = task.restore_tile(image, uncertainty=True)
+        tiled = restore_in_tiles(task, image, None, tiling_by_side(150, 203, cut, 48), uncertainty=True)
     assert whole.shape[1] == 4
     assert whole[:, -1].std() > 1e-4
     assert (whole - tiled).abs().max() <= 1e-5
@@ -141,7 +140,7 @@ def test_it_learns_where_noise_is():
         target = 0.5 + 0.1 * where * torch.randn(where.shape)
         batch = {"input": 0.4 + 0.2 * where, "target": target}
         optimizer.zero_grad()
-        task.loss_of(task.predict(batch), batch).backward()
+        task.loss_of(task.forward_batch(batch), batch).backward()
         optimizer.step()
     restored, sigma = task.estimate(batch["input"])
     assert sigma[..., 20:].mean().item() == pytest.approx(0.1, rel=0.15)

@@ -12,7 +12,6 @@ from torch.distributions import MultivariateNormal, Normal, kl_divergence
 from torch.utils.data import DataLoader
 
 import img2img
-from img2img.commands.trainer import Trainer
 from img2img.corruptions import GaussianNoise
 from img2img.data import WholeImages
 from img2img.data.pairs import collate
@@ -21,8 +20,9 @@ from img2img.errors import UserError
 from img2img.networks import ConvAutoencoder, DenseAutoencoder
 from img2img.tasks import Bernoulli, Laplace, VariationalAutoencoder
 from img2img.tasks.elbo import active_units, gaussian_kl
-from img2img.tasks.noise import Purpose, normal_noise, uniform_noise
-from img2img.tasks.principal import fit_principal
+from img2img.tasks.pca import fit_principal
+from img2img.tasks.seeded_noise import Purpose, normal_noise, uniform_noise
+from img2img.trainer import Trainer
 from tests.commands.test_distributed import run, table
 
 

@@ -1,0 +1,1 @@
+"""How abnormal images are: scores, calibration, thresholds, maps, detection tables."""

@@ -1,0 +1,63 @@
+"""Histogram of the values of millions of pixels, in a memory that does not grow with their number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+LOWEST, HIGHEST = 1e-9, 10.0
+BINS = 4096
+"""Each is half a per cent wide, between these limits."""
+
+
+class PixelHistogram:
+    """Counts non-negative values, such as squared errors, in bins of equal width on a logarithmic scale.
+
+    Values outside [1e-9, highest] are counted in the first or last bin.
+
+    Args:
+        counts: How many values each bin has already; None for none.
+        highest: Upper edge of the last bin.
+
+    Attributes:
+        counts: How many values fell into each bin.
+    """
+
+    def __init__(self, counts: NDArray[np.int64] | None = None, highest: float = HIGHEST) -> None:
+        self.counts = np.zeros(BINS, np.int64) if counts is None else counts
+        self.highest = highest
+
+    def add(self, values: NDArray[Any]) -> None:
+        """Counts values of any shape."""
+        places = np.log(np.maximum(values.ravel(), LOWEST) / LOWEST) / np.log(self.highest / LOWEST)
+        self.counts += np.bincount(np.minimum((places * BINS).astype(np.int64), BINS - 1), minlength=BINS)
+
+    def __add__(self, other: PixelHistogram) -> PixelHistogram:
+        return PixelHistogram(self.counts + other.counts, self.highest)
+
+    def quantile(self, fraction: float) -> float:
+        """Returns a value that this fraction of the counted ones does not exceed: the upper edge of a bin.
+
+        Raises:
+            ValueError: If nothing was counted.
+        """
+        total = int(self.counts.sum())
+        if total == 0:
+            raise ValueError("there are no values to take a quantile of")
+        found = int(np.searchsorted(np.cumsum(self.counts), fraction * total))
+        return float(LOWEST * (self.highest / LOWEST) ** ((min(found, BINS - 1) + 1) / BINS))
+
+
+def auroc(normal: PixelHistogram, abnormal: PixelHistogram) -> float:
+    """Returns the area under the ROC curve: how probably an abnormal value exceeds a normal one (ties count half).
+
+    Raises:
+        ValueError: If either is empty.
+    """
+    ours, theirs = abnormal.counts.astype(float), normal.counts.astype(float)
+    if not ours.sum() or not theirs.sum():
+        raise ValueError("an ROC curve needs normal and abnormal values")
+    below = np.cumsum(theirs) - theirs / 2
+    return float((ours * below).sum() / (ours.sum() * theirs.sum()))

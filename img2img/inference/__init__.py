@@ -1,0 +1,1 @@
+"""Restoring folders of images: jobs, tiles, network, writer, journal, report."""

@@ -1,0 +1,252 @@
+"""The list of images to restore and where their outputs go, decided before any image is decoded."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from img2img.errors import UserError
+from img2img.imaging.folders import find_images, lies_in
+from img2img.imaging.formats import FORMATS, OFFERED, READABLE_NAMES, WRITABLE, Header, format_of
+from img2img.imaging.reading import read_header
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to restore.
+
+    Attributes:
+        source: The image.
+        destination: Where its restored version goes.
+        name: The destination's path relative to the output folder, with forward slashes.
+        header: The image's header; None if it cannot be read.
+        problem: Why it will not be restored; empty if there is no reason.
+        map: Where its uncertainty map goes; None if no map is wanted.
+    """
+
+    source: Path
+    destination: Path
+    name: str
+    header: Header | None = None
+    problem: str = ""
+    map: Path | None = None
+
+    @property
+    def pixels(self) -> int:
+        """Number of pixels on all pages."""
+        return 0 if self.header is None else self.header.width * self.header.height * self.header.pages
+
+
+def list_jobs(source: Path, destination: Path, format: str = "keep", others: Counter[str] | None = None) -> list[Job]:
+    """Finds the images and names their outputs; reads only headers.
+
+    Args:
+        source: Folder, searched recursively, or image.
+        destination: Folder, which gets the same tree; or a file, if the source is one image.
+        format: `keep`, or one of `OFFERED`.
+        others: Counter that gets the number of files that are not images, by suffix.
+
+    Returns:
+        The jobs, ordered by name; a file that cannot be read, or would overwrite an input, has a `problem`.
+
+    Raises:
+        UserError: If there is no image, or the format is neither `keep` nor in `OFFERED`.
+    """
+    if format != "keep" and format not in OFFERED:
+        meant = next((kind.name for kind in FORMATS if kind.offered and f".{format.lower()}" in kind.suffixes), None)
+        right = f"did you mean {meant}?" if meant else f"give one of keep, {', '.join(OFFERED)}"
+        raise UserError(f"--format {format} does not exist; {right}")
+    paths = [source] if source.is_file() else find_images(source, every=True, others=others)
+    if not paths:
+        raise UserError(f"no images ({READABLE_NAMES}) under {source}")
+    if source.is_file() and destination.suffix.lower() in WRITABLE and not destination.is_dir():
+        folder, names = destination.parent, [destination.name]
+    else:
+        root = source.parent if source.is_file() else source
+        folder = destination
+        names = name_outputs([path.relative_to(root).as_posix() for path in paths], format, _folds_case(destination))
+    jobs = [Job(path, folder / name, name) for path, name in zip(paths, names, strict=True)]
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # most of the time on network drives is waiting
+        jobs = list(pool.map(_with_header, jobs))
+    return _spare_inputs(jobs, source)
+
+
+def name_outputs(names: Sequence[str], format: str, folds_case: bool = False) -> list[str]:
+    """Returns the outputs' names: those of the inputs, with the suffix of the format.
+
+    If two outputs would get the same name (`a.jpg` and `a.png` in `png`), or one the name of a folder, those whose
+    suffix changes keep the old suffix before the new one: `a.jpg.png`. A name depends on which other files there are,
+    but not on their order.
+
+    Args:
+        names: Relative paths, all different.
+        format: `keep` or one of `OFFERED`.
+        folds_case: Whether the disk treats `A.png` and `a.png` as the same name.
+    """
+
+    def key(name: str) -> str:
+        return name.casefold() if folds_case else name
+
+    wanted = [_renamed(name, format) for name in names]
+    folders = {key(parent.as_posix()) for name in names for parent in PurePosixPath(name).parents}
+    for _ in range(2):
+        taken = Counter([*folders, *(key(name) for name in wanted)])
+        wanted = [
+            _lengthened(name, format) if taken[key(new)] > 1 and new != name else new
+            for name, new in zip(names, wanted, strict=True)
+        ]
+    others = set(folders)
+    for number, new in enumerate(wanted):  # the remaining ones differ only in case, or have contrived names
+        stem, suffix = os.path.splitext(new)
+        count = 2
+        while key(wanted[number]) in others:
+            wanted[number] = f"{stem} ({count}){suffix}"
+            count += 1
+        others.add(key(wanted[number]))
+    return wanted
+
+
+def _renamed(name: str, format: str) -> str:
+    stem, suffix = os.path.splitext(name)
+    if format == "keep":
+        return name if suffix.lower() in WRITABLE else stem + OFFERED["avif"]  # HEIC is only read; AVIF is closest
+    same = suffix.lower() in WRITABLE and format_of(suffix).name == format
+    return name if same else stem + OFFERED[format]
+
+
+def _lengthened(name: str, format: str) -> str:
+    return name + OFFERED["avif" if format == "keep" else format]
+
+
+def _folds_case(folder: Path) -> bool:
+    """Returns whether the disk of a folder ignores case; the folder need not exist."""
+    existing = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.is_dir())
+    probe = existing / f".{uuid.uuid4().hex}.part"
+    try:
+        probe.touch()
+    except OSError:
+        return False  # a later check reports that the folder cannot be written to
+    try:
+        return probe.with_name(probe.name.upper()).exists()
+    finally:
+        probe.unlink()
+
+
+def _with_header(job: Job) -> Job:
+    if os.path.isdir(job.source):
+        return replace(job, problem=f"cannot read {job.source}: the folder may not be listed")
+    try:
+        header = read_header(job.source)
+        # Without EXIF and profiles, which would fill the memory for thousands of files; the reader has them.
+        return replace(job, header=replace(header, metadata={}))
+    except Exception as error:  # whatever is wrong with one file, the others go on
+        return replace(job, problem=reason_of(error, job.source))
+
+
+def reason_of(error: Exception, source: Path) -> str:
+    """Returns a line that names a file and says why it was not restored."""
+    reason = str(error) or type(error).__name__
+    return reason if str(source) in reason else f"{source}: {reason}"
+
+
+def _spare_inputs(jobs: Sequence[Job], source: Path) -> list[Job]:
+    """Marks the jobs that would overwrite an input, even through a link, a hard link or another spelling."""
+    inputs = {identity for job in jobs if (identity := _identity(job.source))}
+    parents = {job.destination.parent for job in jobs} if source.is_dir() else set()
+    among = {parent for parent in parents if lies_in(parent, source)}
+    spared = []
+    for job in jobs:
+        if _identity(job.destination) in inputs:
+            reason = "would overwrite the source" if _same(job) else "would overwrite another source"
+        elif job.destination.parent in among:
+            reason = "would be written among the sources"
+        else:
+            reason = ""
+        problem = f"{job.source}: not restored, because {job.destination} {reason}; choose another output folder"
+        spared.append(replace(job, problem=problem, header=None) if reason else job)
+    return spared
+
+
+def with_maps(jobs: Sequence[Job], folder: Path, source: Path) -> list[Job]:
+    """Returns the jobs with paths for their uncertainty maps.
+
+    Maps have the outputs' tree and names. They are PNG files, or TIFF for images with several pages.
+
+    Args:
+        jobs: The jobs.
+        folder: Folder of the maps.
+        source: The input, folder or image.
+
+    Raises:
+        UserError: If a map would overwrite an input, or be written among the inputs.
+    """
+    inputs = {identity for job in jobs if (identity := _identity(job.source))}
+    places: dict[str, Path] = {}
+    for format, several in (("png", False), ("tiff", True)):  # only TIFF holds more than one page
+        names = [job.name for job in jobs if (job.header is not None and job.header.pages > 1) == several]
+        new = name_outputs(names, format, _folds_case(folder))
+        places |= {name: folder / place for name, place in zip(names, new, strict=True)}
+    among = {place.parent for place in places.values()} if source.is_dir() else set()
+    wrong = [place for place in places.values() if _identity(place) in inputs]
+    wrong += [parent for parent in sorted(among) if lies_in(parent, source)]
+    if wrong:
+        raise UserError(f"--uncertainty {folder}: {wrong[0]} belongs to the input; choose another folder")
+    return [replace(job, map=places[job.name]) for job in jobs]
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _same(job: Job) -> bool:
+    return _identity(job.source) == _identity(job.destination)
+
+
+def in_groups(jobs: Iterable[Job], most_pixels: int, most: int = 16) -> list[list[Job]]:
+    """Groups the jobs that go through the network together, the largest first.
+
+    Images with one page and the same size and channels are grouped up to `most_pixels`; all others stand alone.
+    Finished jobs are grouped too: which images share a batch, and with it the last bit of a result, must not depend on
+    where an earlier run was interrupted.
+    """
+    groups: list[list[Job]] = []
+    open_groups: dict[tuple[object, ...], list[Job]] = {}
+    for job in jobs:
+        header = job.header
+        if header is None or header.pages > 1 or 2 * job.pixels > most_pixels:
+            groups.append([job])
+            continue
+        kind = (header.width, header.height, header.channels)
+        group = open_groups.get(kind)
+        if group is None or len(group) == most or (len(group) + 1) * job.pixels > most_pixels:
+            group = open_groups[kind] = []
+            groups.append(group)
+        group.append(job)
+    return sorted(groups, key=_pixels, reverse=True)
+
+
+def shard(groups: Sequence[list[Job]], rank: int, world_size: int) -> list[list[Job]]:
+    """Returns the groups of one process, given groups sorted by size: each goes to the process with the least work.
+
+    "Longest processing time first", Graham, "Bounds on multiprocessing timing anomalies", 1969.
+    """
+    loads, mine = [0] * world_size, []
+    for group in groups:
+        least = loads.index(min(loads))
+        loads[least] += _pixels(group) + 1
+        if least == rank:
+            mine.append(group)
+    return mine
+
+
+def _pixels(group: Sequence[Job]) -> int:
+    return sum(job.pixels for job in group)

@@ -1,0 +1,247 @@
+"""The journal of a `restore` run on disk, from which an interrupted run continues."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+
+from img2img.errors import UserError
+from img2img.imaging.parts import appearing, remove_leftovers
+from img2img.inference.jobs import Job
+
+HIDDEN = ".img2img"
+"""Folder for a run's own files in the output folder; hidden, because searches for images skip hidden folders."""
+
+Status = Literal["restored", "skipped", "failed"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """What happened to one file.
+
+    Attributes:
+        name: The output's path relative to the output folder.
+        source: The input's path.
+        status: `restored`, `failed`, or `skipped` for an output that was already there.
+        reason: Why it failed.
+        width: Width of the output in pixels.
+        height: Height of the output in pixels.
+        source_bytes: Size of the input file in bytes.
+        source_time: Modification time of the input file in nanoseconds.
+        bytes: Size of the output file in bytes.
+        time: Modification time of the output file in nanoseconds.
+        map_bytes: Size of the uncertainty map in bytes; 0 without one.
+        map_time: Modification time of the map in nanoseconds.
+        seconds: Time that the network and the encoder took.
+        losses: What the output's format could not hold, in words.
+        scores: PSNR in dB and SSIM against the reference, if there is one.
+    """
+
+    name: str
+    source: str
+    status: Status
+    reason: str = ""
+    width: int = 0
+    height: int = 0
+    source_bytes: int = 0
+    source_time: int = 0
+    bytes: int = 0
+    time: int = 0
+    map_bytes: int = 0
+    map_time: int = 0
+    seconds: float = 0.0
+    losses: list[str] = field(default_factory=list)
+    scores: dict[str, float] = field(default_factory=dict)
+
+
+class Journal:
+    """The records of a run, one per line, appended as files are finished.
+
+    Each process writes its own file. A job is noted as begun before its output gets its final name, so that a run
+    recognises outputs that it made before it was killed.
+
+    Args:
+        folder: The output folder.
+        run: What identifies the run: model, options, version.
+        maps: A second folder that the run writes into, if any.
+    """
+
+    def __init__(self, folder: Path, run: dict[str, Any], maps: Path | None = None) -> None:
+        self.folder, self.run = folder, run
+        self.hidden = folder / HIDDEN
+        self._locks = {place: FileLock(place / HIDDEN / "lock") for place in (folder, maps) if place is not None}
+        self._found = self._state()
+
+    def is_of_this_run(self) -> bool:
+        """Returns whether the output folder holds a journal of the same run."""
+        run = self._read("run.json")
+        return isinstance(run, dict) and _without_names(run) == _without_names(self.run)
+
+    def has_ended(self) -> bool:
+        """Returns whether the run finished, instead of being killed or interrupted."""
+        return (self.hidden / "ended").exists()
+
+    def note_ended(self) -> None:
+        """Notes that the run has finished."""
+        (self.hidden / "ended").touch()
+
+    def memory(self) -> int | None:
+        """Returns the run's memory limit, on which its tiles depend; None if no run has begun."""
+        value = self._read("memory.json")
+        return value if isinstance(value, int) else None
+
+    def _read(self, name: str) -> Any:
+        try:
+            return json.loads((self.hidden / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # missing, or cut off because the run was killed as it began
+            return None
+
+    def begin(self, memory: int, fresh: bool) -> None:
+        """Begins or continues a run.
+
+        Args:
+            memory: The run's memory limit in bytes.
+            fresh: Whether to forget what an earlier run noted.
+
+        Raises:
+            UserError: If another run is writing into a folder, or a folder cannot be written to.
+        """
+        place = self.folder
+        try:
+            for place, lock in self._locks.items():
+                (place / HIDDEN).mkdir(parents=True, exist_ok=True)
+                lock.acquire(timeout=0)
+            if self._state() != self._found:  # the plan was made from the earlier state
+                self.release()
+                raise UserError(f"another img2img has just written into {self.folder}; run the same command again")
+            for place in self._locks:
+                remove_leftovers(place)
+            if fresh:
+                for old in self.hidden.glob("journal-*.jsonl"):
+                    old.unlink()
+                for name, value in (("memory.json", memory), ("run.json", self.run)):
+                    _write_whole(self.hidden / name, json.dumps(value, indent=1))
+            (self.hidden / "ended").unlink(missing_ok=True)  # last: a run killed before this has not begun
+        except Timeout:
+            self.release()
+            raise UserError(f"another img2img is writing into {place}; wait for it, or choose another folder") from None
+        except OSError as error:
+            self.release()
+            reason = error.strerror or error
+            raise UserError(f"nothing can be written into {place} ({reason}); choose another output") from error
+
+    def _state(self) -> dict[str, tuple[int, int]]:
+        files = (*self.hidden.glob("journal-*.jsonl"), *self.hidden.glob("run.json"))
+        return {path.name: ((status := path.stat()).st_size, status.st_mtime_ns) for path in files}
+
+    def note_begun(self, name: str, rank: int) -> None:
+        """Notes that an output is about to get its final name."""
+        self._append({"begun": name}, rank)
+
+    def note(self, record: Record, rank: int) -> None:
+        """Notes what happened to a file."""
+        self._append(asdict(record), rank)
+
+    def _append(self, line: dict[str, Any], rank: int) -> None:
+        # In ASCII, whose escapes hold every name, even one that is not Unicode. A kill may have cut the previous line,
+        # so this one starts with a newline.
+        with open(self.hidden / f"journal-{rank}.jsonl", "a", encoding="ascii") as file:
+            file.write("\n" + json.dumps(line | {"at": time.time_ns()}) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def records(self) -> tuple[dict[str, Record], set[str]]:
+        """Returns the last record of each output, by name, and the names of outputs begun but not recorded."""
+        lines: list[dict[str, Any]] = []
+        for path in self.hidden.glob("journal-*.jsonl"):
+            for line in path.read_bytes().splitlines():
+                try:
+                    entry = json.loads(line)
+                    lines.append({"at": entry.pop("at"), "name": entry.get("begun") or entry["name"], "entry": entry})
+                except (ValueError, TypeError, KeyError):  # empty, or cut off because the process was killed
+                    continue
+        records: dict[str, Record] = {}
+        begun: set[str] = set()
+        for known in sorted(lines, key=lambda known: known["at"]):  # from several processes and several starts
+            if "begun" in known["entry"]:
+                begun.add(known["name"])
+            else:
+                records[known["name"]] = Record(**known["entry"])
+                begun.discard(known["name"])
+        return records, begun
+
+    def release(self) -> None:
+        """Releases the folders, so that other runs may write into them."""
+        for lock in self._locks.values():
+            lock.release()
+
+
+def _without_names(run: dict[str, Any]) -> dict[str, Any]:
+    """Returns a run without the model's name: the model's content identifies it."""
+    return {key: value for key, value in run.items() if key != "model"}
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Writes ASCII under a temporary name, then renames it, so that there is never half a file."""
+    with appearing(path) as part:
+        part.write_text(text, encoding="ascii")
+
+
+def is_done(job: Job, record: Record | None) -> bool:
+    """Returns whether an earlier run finished a file, and neither the file nor its outputs have changed since."""
+    if record is None or record.status == "failed":
+        return False
+    source, output = _state_of(job.source), _state_of(job.destination)
+    if source != (record.source_bytes, record.source_time) or output != (record.bytes, record.time):
+        return False
+    if job.map is None or record.status == "skipped":
+        return True
+    return _state_of(job.map) == (record.map_bytes, record.map_time)
+
+
+def others_files(job: Job, record: Record | None) -> list[Path]:
+    """Returns the files that a job would overwrite although no run made them, or they were changed since.
+
+    Args:
+        job: The job.
+        record: The run's record of the restored file; None if it did not restore it.
+    """
+    left = [None, None] if record is None else [(record.bytes, record.time), (record.map_bytes, record.map_time)]
+    places = [job.destination, *([] if job.map is None else [job.map])]
+    return [
+        path for path, known in zip(places, left, strict=False) if os.path.exists(path) and _state_of(path) != known
+    ]
+
+
+def _state_of(path: Path) -> tuple[int, int] | None:
+    """Returns a file's size and modification time; None if they cannot be read."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def skipped(job: Job) -> Record:
+    """Returns the record of a file whose output existed before the run."""
+    source, output = job.source.stat(), job.destination.stat()
+    return Record(
+        name=job.name,
+        source=str(job.source),
+        status="skipped",
+        source_bytes=source.st_size,
+        source_time=source.st_mtime_ns,
+        bytes=output.st_size,
+        time=output.st_mtime_ns,
+    )
+
+
+def failed(job: Job, reason: str) -> Record:
+    """Returns the record of a file that was not restored."""
+    return Record(job.name, str(job.source), "failed", reason)

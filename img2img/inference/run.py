@@ -1,0 +1,250 @@
+"""`img2img.restore`: plans, executes and reports a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from img2img.errors import UserError
+from img2img.inference.checks import check_folders
+from img2img.inference.options import Options
+from img2img.inference.plan import Plan, open_restorer, plan_run
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
+    from img2img.inference.journal import Record
+    from img2img.inference.report import RestoreResult
+    from img2img.inference.writer import ImageWriter
+    from img2img.tasks import Task
+
+
+class RestoreInterrupted(KeyboardInterrupt):
+    """A run was interrupted; the same call continues it.
+
+    Attributes:
+        result: The result so far.
+    """
+
+    def __init__(self, result: RestoreResult) -> None:
+        super().__init__("interrupted: run the same command again to go on")
+        self.result = result
+
+
+class RestoreStopped(UserError):
+    """A run could not continue, for example because the disk is full; the same call continues it.
+
+    Attributes:
+        result: The result so far.
+    """
+
+    def __init__(self, reason: str, result: RestoreResult) -> None:
+        super().__init__(f"stopped: {reason}; fix that and run the same command again")
+        self.result = result
+
+
+def restore(
+    input: str | Path,
+    output: str | Path,
+    model: str | Path | Task,
+    mask: str | Path | None = None,
+    format: str = "keep",
+    quality: int = 95,
+    skip_existing: bool = False,
+    overwrite: bool = False,
+    html: bool = False,
+    reference: str | Path | None = None,
+    uncertainty: str | Path | None = None,
+    self_ensemble: bool = False,
+    memory: str | None = None,
+    tile: int | None = None,
+    accelerator: str = "auto",
+    devices: int | str = "auto",
+    num_nodes: int = 1,
+    precision: str = "auto",
+    trust: Sequence[str] = (),
+    progress: bool = False,
+) -> RestoreResult:
+    """Restores every image under a folder, or one image; outputs keep name, tree, size, depth and metadata.
+
+    The same call continues an interrupted run. What an earlier run with the same model and options made is kept, unless
+    `overwrite` is given and that run had finished.
+
+    Args:
+        input: Folder (searched recursively) or image.
+        output: Folder, which gets the same tree and names; or image, if the input is one.
+        model: Shipped model's name (`img2img models`), checkpoint, packed model, or weights of a published model; in
+            Python also a task from `img2img.load`.
+        mask: What to fill, for models that fill holes: a folder of masks with the images' relative paths (white is
+            filled), the mask of the one image, `alpha` for what is not opaque, or a colour such as '#ff00ff'.
+        format: keep (default), png, jpeg, webp, tiff or avif.
+        quality: 1 to 100, of JPEG, WebP and AVIF (default: 95).
+        skip_existing: Keep outputs that are there, whoever made them.
+        overwrite: Replace outputs that are there, whoever made them.
+        html: Also write a page to compare before and after, restore_report.html.
+        reference: Folder of ground truth, matched by relative path: reports PSNR and SSIM.
+        uncertainty: Folder for a map of σ of each output, from models that estimate their error
+            (`UncertainRestoration`): gray PNG (TIFF if there are several pages), σ · 65535, mean over channels.
+        self_ensemble: Average over 8 rotated and mirrored versions: better, and 8 times slower.
+        memory: Memory limit, such as 2GB (default: half of what is free, at most 2 GB).
+        tile: Side of the tiles in pixels (default: chosen by memory).
+        accelerator: cpu, gpu, auto … as in Lightning (default: auto).
+        devices: How many devices share the images (default: auto).
+        num_nodes: How many machines share the images (default: 1).
+        precision: auto (default), or Lightning's names, such as 32-true.
+        trust: Further package whose classes the checkpoint may name.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        The record of each file, and where the report is.
+
+    Raises:
+        UserError: If the input does not exist, the output lies in it, there are outputs that the run did not make,
+            a mask is missing, or an option is out of range.
+        CheckpointError: If the model cannot be opened.
+        RestoreInterrupted: If the run was interrupted; what was done stays.
+        RestoreStopped: If the disk is full, or nothing more can be written.
+    """
+    options = Options(
+        format, quality, overwrite, skip_existing, html, reference, self_ensemble, memory, tile, uncertainty
+    )
+    check_folders(Path(input), Path(output), mask)
+    from img2img.trainer import Trainer, best_precision, quieten
+
+    task, file = open_restorer(model, trust)
+    quieten()
+    trainer = Trainer(
+        accelerator=accelerator,
+        devices=devices,
+        num_nodes=num_nodes,
+        precision=precision,  # type: ignore[arg-type]
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+    )
+    plan = plan_run(
+        task,
+        Path(input),
+        Path(output),
+        options,
+        mask=None if mask is None else str(mask),
+        name=type(task).__name__ if file is None else str(model),
+        precision=best_precision(accelerator) if precision == "auto" else precision,
+        weights=file,
+        device=trainer.strategy.root_device,
+    )
+    return run_plan(plan, trainer, progress)
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What a run did.
+
+    Attributes:
+        records: The record of each file that was reached, ordered by name.
+        seconds: How long it took.
+        megapixels: Megapixels that went through the network.
+        interrupted: Whether it ended early.
+        stopped: Why it could not continue; empty if it could.
+    """
+
+    records: tuple[Record, ...]
+    seconds: float
+    megapixels: float
+    interrupted: bool
+    stopped: str
+
+
+def run_plan(plan: Plan, trainer: Trainer, progress: bool = False) -> RestoreResult:
+    """Executes a plan, and writes its report.
+
+    Args:
+        plan: What to do.
+        trainer: Runs the network; gets the callbacks that write files and show progress.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        The result, on every process; the first one writes the report.
+
+    Raises:
+        RestoreInterrupted: If the run was interrupted.
+        RestoreStopped: If nothing more could be written.
+        UserError: If another run is writing into the folder, or it cannot be written to.
+    """
+    from img2img.inference.report import RestoreResult, write_report
+
+    try:
+        done = execute(plan, trainer, progress)
+        if trainer.is_global_zero:
+            result = write_report(plan, done.records, done.seconds, done.megapixels)
+            if plan.journal is not None and not done.interrupted and not done.stopped:
+                plan.journal.note_ended()
+        else:
+            result = RestoreResult(plan.output, done.records, done.seconds, done.megapixels)
+    finally:
+        if plan.journal is not None:
+            plan.journal.release()
+    if done.stopped:
+        raise RestoreStopped(done.stopped, result)
+    if done.interrupted:
+        raise RestoreInterrupted(result)
+    return result
+
+
+def execute(plan: Plan, trainer: Trainer, progress: bool = False) -> Execution:
+    """Restores what the plan says; see `run_plan`."""
+    from img2img.inference.interruption import Interruptible
+    from img2img.inference.module import TileRestorer
+    from img2img.inference.progress import RestoreProgress
+    from img2img.inference.writer import ImageWriter
+
+    writer = ImageWriter(
+        plan.journal,
+        _followers(plan),
+        quality=plan.options.quality,
+        memory=plan.planner.memory,
+        fresh=not plan.goes_on,
+    )
+    device = plan.task.device  # Lightning leaves models on the CPU, and this one may be the caller's
+    module = TileRestorer(plan.task, plan.options.self_ensemble, plan.options.uncertainty is not None)
+    bar = [RestoreProgress()] if progress else []
+    with Interruptible() as interruptible:
+        trainer.callbacks.extend([writer, interruptible, *bar])  # type: ignore[attr-defined]
+        try:
+            trainer.predict(module, datamodule=plan.data(), return_predictions=False)
+        except SystemExit:  # Lightning makes this of Ctrl-C, and of the writer's interrupt
+            if not writer.interrupted:
+                raise
+        finally:
+            plan.task.to(device)
+    return Execution(_all_records(plan, writer), writer.seconds, writer.megapixels, writer.interrupted, writer.stopped)
+
+
+def _followers(plan: Plan) -> list[Any]:
+    """Returns what is called with each finished file."""
+    followers: list[Any] = []
+    if plan.options.reference is not None:
+        from img2img.inference.references import References
+
+        followers.append(References(Path(plan.options.reference), [job.name for job in plan.jobs]))
+    if plan.options.html and plan.journal is not None:
+        from img2img.inference.thumbnails import Thumbnails
+
+        followers.append(Thumbnails(plan.journal.hidden, len(plan.jobs)))
+    return followers
+
+
+def _all_records(plan: Plan, writer: ImageWriter) -> tuple[Record, ...]:
+    from img2img.inference.journal import failed
+
+    new = {record.name: record for record in writer.records}
+    if plan.journal is not None and writer.interrupted:  # also those of the other processes
+        new = {name: record for name, record in plan.journal.records()[0].items() if name not in plan.done} | new
+    found = {**plan.done, **new}
+    if not writer.interrupted and not writer.stopped:
+        lost = (job for job in plan.jobs if job.name not in found)  # no file may be dropped silently
+        found |= {job.name: failed(job, f"{job.source}: was not reached") for job in lost}
+    return tuple(found[job.name] for job in plan.jobs if job.name in found)

@@ -1,0 +1,94 @@
+"""Anomaly scores and maps of a batch, and thresholds from held-out normal images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """Anomaly scores and maps of N images.
+
+    Attributes:
+        scores: N values each, by name; a higher value is more abnormal.
+        maps: Non-negative values N×h×w, in any resolution, such as squared errors; a higher value is more abnormal. The
+            task's own map has an empty name; the map of a reference beside it has the reference's prefix, such as
+            `pca_`.
+        contrast: The task's own map relative to the level of each image, N×h×w; None if the map's own values are
+            comparable between images.
+        trained_on: Whether each image is one of the training images, N booleans; None if the task cannot tell.
+    """
+
+    scores: Mapping[str, Tensor]
+    maps: Mapping[str, Tensor]
+    contrast: Tensor | None = None
+    trained_on: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """One score of held-out normal images, and its threshold.
+
+    Attributes:
+        normal: The value of each of n images.
+        quantile: Fraction of the images that do not exceed the threshold.
+        threshold: Images above it are abnormal.
+    """
+
+    normal: Tensor
+    quantile: float
+    threshold: float
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A threshold for the pixels of maps.
+
+    Attributes:
+        value: Pixels above it are abnormal.
+        quantile: Fraction of the pixels of held-out normal images that do not exceed it.
+    """
+
+    value: float
+    quantile: float
+
+
+@dataclass(frozen=True, eq=False)
+class Thresholds:
+    """Thresholds of all scores and maps, measured on held-out normal images; empty before that.
+
+    Attributes:
+        scores: Thresholds of the scores, by name.
+        pixels: Thresholds of the maps, by prefix plus `map`, and of the `contrast`.
+    """
+
+    scores: Mapping[str, HeldOut] = field(default_factory=dict)
+    pixels: Mapping[str, Threshold] = field(default_factory=dict)
+
+    def plain(self) -> dict[str, dict[str, Any]]:
+        """Returns the thresholds as tensors and numbers, for a checkpoint."""
+        scores = {
+            name: {"normal": held.normal, "quantile": held.quantile, "threshold": held.threshold}
+            for name, held in self.scores.items()
+        }
+        pixels = {name: {"quantile": limit.quantile, "threshold": limit.value} for name, limit in self.pixels.items()}
+        return scores | pixels
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Mapping[str, Any]]) -> Thresholds:
+        """Rebuilds thresholds from the result of `plain`. Scores hold the values of the images, maps do not."""
+        scores = {
+            name: HeldOut(found["normal"], found["quantile"], found["threshold"])
+            for name, found in plain.items()
+            if "normal" in found
+        }
+        pixels = {
+            name: Threshold(found["threshold"], found["quantile"])
+            for name, found in plain.items()
+            if name not in scores
+        }
+        return cls(scores, pixels)

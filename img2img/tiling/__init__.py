@@ -1,0 +1,1 @@
+"""Runs large images through a network in tiles: geometry, memory, stitching; knows nothing about files or tasks."""

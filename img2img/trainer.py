@@ -1,0 +1,91 @@
+"""Lightning's Trainer with our defaults, such as a precision that suits the hardware; every command uses it."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import Trainer as LightningTrainer
+from lightning.pytorch.accelerators import Accelerator
+from lightning.pytorch.trainer.connectors.accelerator_connector import _PRECISION_INPUT  # type: ignore[attr-defined]
+from lightning.pytorch.utilities import rank_zero_only
+
+Precision = Literal["auto"] | _PRECISION_INPUT
+
+
+class Trainer(LightningTrainer):
+    """Lightning's Trainer with other defaults; all its arguments work.
+
+    Args:
+        accelerator: Lightning's, such as `auto`, `cpu` or `gpu`.
+        precision: One of Lightning's names, or `auto`: bfloat16 autocast where the hardware supports it natively, else
+            float32.
+        use_distributed_sampler: False, because our own samplers split the data among processes.
+        kwargs: Lightning's other arguments.
+    """
+
+    def __init__(
+        self,
+        *,
+        accelerator: str | Accelerator = "auto",
+        precision: Precision | None = "auto",
+        use_distributed_sampler: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            accelerator=accelerator,
+            precision=best_precision(accelerator) if precision == "auto" else precision,
+            use_distributed_sampler=use_distributed_sampler,
+            **kwargs,
+        )
+
+
+def best_precision(accelerator: str | Accelerator) -> Literal["bf16-mixed", "32-true"]:
+    """Returns bfloat16 autocast for hardware that has it natively, and float32 where it would be emulated.
+
+    Emulation is slower than float32, on CPUs by an order of magnitude.
+    """
+    gpu = accelerator in ("gpu", "cuda") or (accelerator == "auto" and torch.cuda.is_available())
+    if gpu and torch.cuda.is_available():
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif accelerator == "cpu" or (accelerator == "auto" and not torch.backends.mps.is_available()):
+        native = cpu_has_bf16()
+    else:  # Apple's and others: not measured
+        native = False
+    return "bf16-mixed" if native else "32-true"
+
+
+def cpu_has_bf16() -> bool:
+    """Returns whether this CPU multiplies bfloat16 in hardware (AVX512-BF16, AMX)."""
+    # torch tells only through these private functions, which its own tests use; if they are missing, assume no.
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in checks)
+
+
+def first_process() -> bool:
+    """Returns whether this process is the one that prints and writes results; valid once a Trainer has run."""
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def quieten() -> None:
+    """Silences warnings that do not help users; each line gives the reason."""
+    ignored = (
+        r".*smaller than the logging interval",  # very short runs
+        "LightningCLI's args parameter",  # we rewrite the arguments on purpose
+        r".*does not have many workers",  # no workers is our measured choice on CPUs
+        r".*Checkpoint directory .* exists and is not empty",  # a resumed run
+        r".*You're using the WeightAveraging callback, but loading a checkpoint outside",  # as intended
+        r".*callbacks used to create the checkpoint need to be provided",  # evaluation needs none of them
+        r".*your dataloader is not resumable",  # the sample stream is: see data/stream.py
+        r".*The dirpath has changed",  # a run that starts from another run's checkpoint
+        r"(?s).*JsonargparseDeprecationWarning|.*was deprecated in v4",  # Lightning calls jsonargparse's old names
+        r"(?s).*Dump of a value that does not round-trip",  # albumentations' tuples: lists work as well
+        r".*isinstance\(treespec, LeafSpec\)",  # Lightning on a newer torch
+        r".*`lr_scheduler.step\(\)` before `optimizer.step\(\)`",  # when resuming; Lightning #5558
+    )
+    for message in ignored:
+        warnings.filterwarnings("ignore", message=message)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)

@@ -1,0 +1,1 @@
+"""Training from the command line: the LightningCLI, checks before heavy imports, run folders, one-line errors."""

@@ -1,0 +1,256 @@
+"""Checks of a command line that need no import of torch, which takes seconds."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from img2img.errors import UserError
+from img2img.shipped import find_model, is_safetensors, shipped_configs, shipped_folder
+from img2img.training.runs import RUNS, newest_checkpoint, run_name
+
+# The first components of the flags: Lightning CLI's own and those of our callbacks.
+GROUPS = (
+    *("config", "c", "help", "h", "print_config", "seed_everything", "trainer", "model", "data", "ckpt_path"),
+    *("weights_only", "verbose", "return_predictions"),
+    *("average", "best", "last", "grid", "restore", "name"),
+)
+HOMES = {
+    "trainer": ("max_steps", "max_epochs", "max_time", "devices", "accelerator", "num_nodes", "precision", "strategy"),
+    "data": ("root", "batch_size", "crop_size", "num_workers", "val_dir", "test_dir", "corruption"),
+    "model": ("lr", "loss", "network", "optimizer", "weights", "decay_steps"),
+}
+"""Options that people give without their group."""
+RENAMED = {
+    "data.predict_dir": "restore.input",
+    "data.predict_mask": "restore.mask",
+    "output.folder": "restore.output",
+}
+"""Old and new names of options; every other `output.X` became `restore.X`."""
+FOLDERS = ("data.val_dir", "data.test_dir", "restore.input")
+ROOTS = ("data.root", "data.input_root", "data.target_root")  # folders, or sets that come with the program
+_NULL = ("null", "~", "")  # YAML's words for null
+_OLD_DEFAULTS = ("restored", "keep", 95)  # of output.folder, output.format and output.quality, in saved configs
+CHECKED = (*FOLDERS, *ROOTS, "restore.output", "trainer.default_root_dir", "ckpt_path", "model.weights")
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """A checked command line.
+
+    Attributes:
+        argv: The arguments, with configs and checkpoints as paths.
+        name: Name of the folder of this config's runs.
+        root: The folder of all runs.
+        resumed: The folder of the resumed run, if there is one.
+    """
+
+    argv: list[str]
+    name: str
+    root: Path
+    resumed: Path | None
+
+
+def check(command: str, argv: Sequence[str]) -> Arguments:
+    """Checks options, config, folders and checkpoint.
+
+    Raises:
+        UserError: If something is unknown or does not exist; the message says what would be right.
+    """
+    pairs = _split(argv)
+    for option, _ in pairs:
+        _check_group(command, option)
+    options = {option for option, _ in pairs}
+    configs = [find_config(value) for option, value in pairs if option in ("config", "c") and value is not None]
+    asks_only = "print_config" in options or any(option.endswith("help") for option in options)
+    if not configs and not asks_only and not any(option.split(".")[0] == "model" for option in options):
+        raise UserError("give --config, such as --config denoise.yaml; `img2img configs` lists the shipped ones")
+    values = _values(configs) | {option: value for option, value in pairs if value is not None}
+    for option in FOLDERS:
+        if option in values and not Path(values[option]).expanduser().exists():
+            raise UserError(f"--{option} {values[option]} does not exist")
+    for option in ROOTS:
+        for root in _listed(values.get(option)):
+            if not Path(root).expanduser().is_dir() and shipped_folder(root) is None:
+                wrong = "is a file" if Path(root).expanduser().exists() else "does not exist"
+                raise UserError(f"--{option} {root} {wrong}; give a folder of photographs")
+    if command == "predict" and not asks_only and not {"restore.input", "restore.output"} <= values.keys():
+        raise UserError("predict needs --restore.input, the images to restore, and --restore.output, where they go")
+    name = values.get("name") or run_name(configs[0] if configs else None)
+    if Path(name).name != name or name.startswith("."):
+        raise UserError(f"--name {name} must be the name of a folder under runs/, such as --name first_try")
+    runs = Path(values.get("trainer.default_root_dir", RUNS)).expanduser()
+    flags = {option for option, value in pairs if value is not None}
+    checkpoint = None if asks_only else _find_checkpoint(command, values, flags, runs, name)
+    resumed = checkpoint.parent if command == "fit" and checkpoint and values["ckpt_path"] in ("last", "best") else None
+    return Arguments(_rewrite(pairs, configs, checkpoint), name, runs, resumed)
+
+
+def _listed(roots: str | list[str] | None) -> list[str]:
+    """Returns one root or several, given as YAML or as text like "[a, b]", as a list."""
+    if isinstance(roots, str) and roots.startswith("["):
+        try:
+            roots = yaml.safe_load(roots)
+        except yaml.YAMLError:
+            return [str(roots)]
+    return [] if roots is None else [str(root) for root in roots] if isinstance(roots, list) else [roots]
+
+
+def _values(configs: Sequence[Path]) -> dict[str, Any]:
+    """Returns the configs' values of the options that are checked here, by the flags' names."""
+    found: dict[str, Any] = {}
+    for config in configs:
+        tree = read_config(config)
+        for option in CHECKED:
+            *groups, key = option.split(".")
+            branch: Any = tree
+            for group in groups:
+                branch = (branch or {}).get(group)
+                branch = branch["init_args"] if isinstance(branch, dict) and "init_args" in branch else branch
+            value = branch.get(key) if isinstance(branch, dict) else None
+            if isinstance(value, str) or (option in ROOTS and isinstance(value, list)):
+                found[option] = value
+    return found
+
+
+def read_config(config: Path) -> dict[str, Any]:
+    """Returns a config's settings.
+
+    Raises:
+        UserError: If the file is not YAML, or holds no settings.
+    """
+    try:
+        tree = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{config} is not YAML: {reason}") from error
+    if not isinstance(tree, dict):
+        raise UserError(f"{config} holds no settings; a config has model:, data: and trainer:")
+    return tree
+
+
+def find_config(config: str) -> Path:
+    """Returns the path of a config: as given, else among the shipped ones.
+
+    Raises:
+        UserError: If there is no such config in either place.
+    """
+    path = Path(config).expanduser()
+    if path.is_file():
+        return path
+    shipped = {file.name: file for file in shipped_configs()}
+    for name in (config, f"{config}.yaml"):
+        if name in shipped:
+            return shipped[name]
+    close = difflib.get_close_matches(config, shipped, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"the shipped ones are {', '.join(shipped)}"
+    raise UserError(f"there is no config {config}, neither here nor among the shipped ones; {hint}")
+
+
+def _split(argv: Sequence[str]) -> list[tuple[str, str | None]]:
+    """Splits arguments into (option, value), without leading dashes."""
+    pairs: list[tuple[str, str | None]] = []
+    for word in argv:
+        if word.startswith("-") and not _is_number(word):
+            option, equals, value = word.lstrip("-").partition("=")
+            pairs.append((option, value if equals else None))
+        elif pairs and pairs[-1][1] is None:
+            pairs[-1] = (pairs[-1][0], word)
+        else:
+            raise UserError(f"{word!r} is not an option; options begin with --, such as --trainer.max_steps 100")
+    return pairs
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_group(command: str, option: str) -> None:
+    group = option.split(".", maxsplit=1)[0].rstrip("+")
+    if option in RENAMED or group == "output":
+        raise UserError(f"--{option} is now called --{_new_name(option)}")
+    if group not in GROUPS or (group == "restore" and command != "predict"):
+        close = difflib.get_close_matches(group, GROUPS, n=1)
+        whole = next((f"{home}.{option}" for home, names in HOMES.items() if option in names), "")
+        meant = whole or (f"{close[0]}{option[len(group) :]}" if close else "")
+        hint = f"; did you mean --{meant}?" if meant else ""
+        raise UserError(f"unknown option --{option}{hint} (`img2img {command} --help` shows the options)")
+
+
+def _new_name(option: str) -> str:
+    return RENAMED.get(option, "restore." + option.removeprefix("output."))
+
+
+def _config_argument(config: Path) -> str:
+    """Returns a config's path; or, if it has old options at their defaults, its text without them.
+
+    Raises:
+        UserError: If an old option has another value than its default.
+    """
+    tree = read_config(config)
+    data = (tree.get("data") or {}).get("init_args") or {}
+    branches: list[tuple[str, dict[str, Any]]] = [("output.", tree.get("output") or {}), ("data.", data)]
+    old = False
+    for prefix, branch in branches:
+        for key in [key for key in branch if prefix == "output." or f"data.{key}" in RENAMED]:
+            old, value = True, branch.pop(key)
+            if value not in (None, False, *_OLD_DEFAULTS):
+                raise UserError(f"{config}: {prefix}{key} is now called {_new_name(prefix + key)}")
+    if not old:
+        return str(config)
+    tree.pop("output", None)
+    return yaml.safe_dump(tree, sort_keys=False)
+
+
+def _find_checkpoint(
+    command: str, values: dict[str, Any], flags: Collection[str], root: Path, name: str
+) -> Path | None:
+    weights = values.get("model.weights")
+    if weights not in (None, *_NULL):
+        find_model(weights, "--model.weights")
+    given = values.get("ckpt_path")
+    if given in ("last", "best"):
+        return newest_checkpoint(root, name, given)
+    if given is not None:
+        found = find_model(given, "--ckpt_path")
+        if command == "fit" and is_safetensors(found):
+            raise UserError(
+                f"--ckpt_path {given} holds a model, not the state of a run that could resume; "
+                f"--model.weights {given} starts a new one from it"
+            )
+        return found
+    if command != "fit" and "model.weights" not in flags:
+        raise UserError(f"{command} needs a trained model: --ckpt_path runs/{name}/0/best.ckpt, or --ckpt_path best")
+    return None
+
+
+def _rewrite(pairs: Sequence[tuple[str, str | None]], configs: Sequence[Path], checkpoint: Path | None) -> list[str]:
+    found = iter(configs)
+    argv: list[str] = []
+    for option, given in pairs:
+        value = given
+        if option in ("config", "c") and given is not None:
+            value = _config_argument(next(found))
+        elif option in ("ckpt_path", "name"):
+            continue
+        elif option == "restore.mask" and value is not None and value.startswith("#"):
+            value = f'"{value}"'  # a colour, which YAML would read as a comment
+        argv.append(f"--{option}" if value is None else f"--{option}={value}")
+    if _asks_for_csv(pairs):
+        argv.append("--trainer.logger.init_args.save_dir=runs/logs")
+    return argv if checkpoint is None else [*argv, f"--ckpt_path={checkpoint}"]
+
+
+def _asks_for_csv(pairs: Sequence[tuple[str, str | None]]) -> bool:
+    """Returns whether the CSV logger is asked for without the folder that it needs."""
+    asked = any(option == "trainer.logger" and (value or "").endswith("CSVLogger") for option, value in pairs)
+    return asked and not any("save_dir" in option for option, _ in pairs)

@@ -1,0 +1,84 @@
+import shutil
+
+import pytest
+from PIL import Image
+
+from img2img.data.splits import SPLITS, find_split, mix, resolve_root
+
+
+@pytest.fixture
+def flat(tmp_path, photos):
+    root = tmp_path / "flat"
+    for i, source in enumerate(sorted(photos.rglob("*.png"))):
+        (root / f"day{i % 3}").mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, root / f"day{i % 3}" / source.name)
+    return root
+
+
+def test_a_divided_root_is_taken_as_it_is(photos):
+    counts = {split: len(find_split(photos, split, 0, 0.1).paths) for split in SPLITS}
+    assert counts == {"train": 6, "val": 2, "test": 2}
+
+
+def test_one_folder_is_divided_without_overlap_and_by_seed(flat):
+    parts = {split: set(find_split(flat, split, 0, 0.2).paths) for split in SPLITS}
+    assert {split: len(paths) for split, paths in parts.items()} == {"train": 6, "val": 2, "test": 2}
+    assert len(set.union(*parts.values())) == 10
+    assert parts["val"] == set(find_split(flat, "val", 0, 0.2).paths)
+    assert any(parts["val"] != set(find_split(flat, "val", seed, 0.2).paths) for seed in range(1, 4))
+
+
+def test_a_copy_of_the_folder_elsewhere_is_divided_alike(flat, tmp_path):
+    copy = tmp_path / "elsewhere" / "copy"
+    shutil.copytree(flat, copy)
+    original, copied = (find_split(root, "test", 0, 0.2) for root in (flat, copy))
+    assert [original.name(p) for p in original.paths] == [copied.name(p) for p in copied.paths]
+
+
+def test_test_falls_back_to_val(photos):
+    shutil.rmtree(photos / "test")
+    assert find_split(photos, "test", 0, 0.1).paths == find_split(photos, "val", 0, 0.1).paths
+
+
+@pytest.mark.parametrize(("split", "said"), [("val", "no val/"), ("test", "no val/")])
+def test_missing_folders_are_named(photos, split, said):
+    shutil.rmtree(photos / "test")
+    shutil.rmtree(photos / "val")
+    with pytest.raises(FileNotFoundError, match=said):
+        find_split(photos, split, 0, 0.1)
+
+
+def test_empty_and_too_small_folders_are_named(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"no images .* under .*empty"):
+        find_split(tmp_path / "empty", "train", 0, 0.1)
+    Image.new("RGB", (8, 8)).save(tmp_path / "empty" / "one.png")
+    with pytest.raises(FileNotFoundError, match="too few to split"):
+        find_split(tmp_path / "empty", "train", 0, 0.1)
+
+
+def test_the_starter_set_is_found_from_anywhere():
+    assert (resolve_root("starter") / "train").is_dir()
+    with pytest.raises(FileNotFoundError, match="startr does not exist"):
+        resolve_root("startr")
+
+
+def test_several_folders_are_drawn_from_by_their_weights(photos, flat):
+    parts = [find_split(root, "train", 0, 0.1) for root in (photos, flat)]
+    source = mix(parts, [3, 1])
+    drawn = [source.of_sample(0, n) for n in range(2000)]
+    assert sum(path.is_relative_to(photos) for path in drawn) == 1500
+    assert set(drawn) == set(source.paths) == {*parts[0].paths, *parts[1].paths}
+    assert {source.name(path) for path in parts[0].paths} == {parts[0].name(path) for path in parts[0].paths}
+
+
+def test_a_folder_that_loses_its_images_loses_its_turns(photos, flat):
+    parts = [find_split(root, "train", 0, 0.1) for root in (photos, flat)]
+    kept = mix(parts, [3, 1]).restricted(set(parts[1].paths))
+    assert {kept.of_sample(0, n) for n in range(100)} == set(parts[1].paths)
+
+
+def test_nothing_need_be_held_out(flat):
+    assert len(find_split(flat, "train", 0, 0).paths) == 10
+    with pytest.raises(FileNotFoundError, match="share: 0 keeps no images"):
+        find_split(flat, "val", 0, 0)
