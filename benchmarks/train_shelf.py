@@ -41,9 +41,13 @@ class Model:
     flags: tuple[str, ...] = ()
 
 
+GRAY = (  # a tenth of the crops are gray and get gray noise, for gray photographs through the same model
+    '--data.geometry=[{"class_path": "D4", "init_args": {"p": 1.0}}, {"class_path": "ToGray", "init_args": {"p": 0.1}}]',
+    '--data.corruption=[{"class_path": "GaussianNoise", "init_args": {"sigma": [0, 55], "match_gray": true}}]',
+)
 MUON = ("--model.optimizer=MuonAdamW", "--model.lr=null")
 QUEUE = {
-    "denoise": Model("denoise_long.yaml", 8),
+    "denoise": Model("denoise_long.yaml", 8, flags=GRAY),
     "denoise_photo": Model("denoise_photo.yaml", 3, starts_from="denoise"),
     "inpaint": Model("inpaint.yaml", 5, flags=MUON),
     "colorize": Model("colorize.yaml", 5, flags=MUON),

@@ -107,7 +107,7 @@ def at_import(path: Path) -> set[str]:
 
 
 def test_modules_and_functions_stay_small():
-    long_modules = {path.name: n for path in MODULES if (n := len(path.read_text(encoding="utf-8").splitlines())) > 320}
+    long_modules = {path.name: n for path in MODULES if (n := len(path.read_text(encoding="utf-8").splitlines())) > 300}
     assert not long_modules, "split what has grown"
     for path in MODULES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

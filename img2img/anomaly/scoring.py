@@ -100,13 +100,13 @@ def score(
     source, table = Path(input), None if output is None else Path(output)
     _check(source, table, maps, tensorboard, overwrite)
     where = Devices(**devices)
-    from img2img.anomaly.images import images_for
     from img2img.anomaly.maps import MapFiles, MaskedPixels, find_masks
     from img2img.anomaly.scorable import open_scorable
+    from img2img.data.labelled_images import LabelledImages
 
     task, scorable = open_scorable(model, trust)
     limits = _limits(scorable, "the model" if not isinstance(model, str | Path) else str(model), quantile)
-    images = images_for(scorable, source, where.batch_size)
+    images = LabelledImages(source, scorable.image_size, scorable.in_channels, where.batch_size)
     images.paths, masked = find_masks(images.root, images.paths, masks)
     good = normal_labels(_labels(images.root, images.paths), normal)
     pixel_limits = scorable.thresholds.pixels

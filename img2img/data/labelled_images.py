@@ -1,4 +1,4 @@
-"""Images of a folder, scaled to one size, with the names of the folders that they lie in as labels."""
+"""Images of a folder as a model takes them, with the names of the folders that they lie in as labels."""
 
 from __future__ import annotations
 
@@ -19,9 +19,14 @@ from img2img.imaging.files import UnreadableImage, find_images, read_finite, to_
 from img2img.imaging.formats import READABLE_NAMES
 from img2img.imaging.values import Pixels
 
+Size = tuple[int, int]
+"""Height and width, in pixels."""
+UNREADABLE: Size = (32, 32)
+"""The black image that stands for one that cannot be read, where images keep their own size."""
+
 
 class LabelledImages(LightningDataModule):
-    """Images of a folder as a trained autoencoder takes them, shared among the processes.
+    """Images of a folder as a trained model takes them, shared among the processes.
 
     A batch has `image` (N×C×H×W in [0, 1], the model's size), `n` (numbers in the order of the names), `path`, `label`
     (the folder, relative to the root; empty at its top), `size` (N×2, height and width of the file), `counted` (False
@@ -30,7 +35,7 @@ class LabelledImages(LightningDataModule):
 
     Args:
         source: Folder, searched recursively, or one image.
-        image_size: Height and width to scale to.
+        image_size: Height and width to scale to; None for images in their own sizes, each a batch of its own.
         channels: 3 or 1.
         batch_size: Images that go through the network together.
         num_workers: Processes that read; None for four where the network runs on another device, and none on CPUs.
@@ -44,7 +49,7 @@ class LabelledImages(LightningDataModule):
     def __init__(
         self,
         source: Path,
-        image_size: Sequence[int],
+        image_size: Sequence[int] | None,
         channels: int,
         batch_size: int = 32,
         num_workers: int | None = None,
@@ -58,20 +63,21 @@ class LabelledImages(LightningDataModule):
             raise UserError(f"no images ({READABLE_NAMES}) under {source}")
         if paths is None and not self.paths[0].exists():
             raise FileNotFoundError(f"{source} does not exist")
-        self.image_size, self.channels = (int(image_size[0]), int(image_size[1])), channels
-        self.batch_size, self.num_workers = batch_size, num_workers
+        self.image_size: Size | None = None if image_size is None else (int(image_size[0]), int(image_size[1]))
+        self.channels, self.num_workers = channels, num_workers
+        self.batch_size = 1 if image_size is None else batch_size
 
     def predict_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Returns the loader of this process's share."""
         return prediction_loader(self, _Images(self), self.batch_size, self.num_workers)
 
 
-def read_scaled(path: Path, image_size: tuple[int, int], channels: int) -> tuple[Tensor, tuple[int, int]]:
-    """Reads an image file as an autoencoder takes it.
+def read_scaled(path: Path, image_size: Size | None, channels: int) -> tuple[Tensor, Size]:
+    """Reads an image file as a model takes it.
 
     Args:
         path: The file.
-        image_size: Height and width to scale to.
+        image_size: Height and width to scale to; None to keep the image's own.
         channels: 3 or 1.
 
     Returns:
@@ -81,7 +87,8 @@ def read_scaled(path: Path, image_size: tuple[int, int], channels: int) -> tuple
         UnreadableImage: If the file is missing, damaged, or holds NaN or infinity.
     """
     pixels = to_channels(read_finite(path).pixels, channels)
-    return to_tensor(to_float(scale_to(pixels, image_size))), (pixels.shape[0], pixels.shape[1])
+    scaled = pixels if image_size is None else scale_to(pixels, image_size)
+    return to_tensor(to_float(scaled)), (pixels.shape[0], pixels.shape[1])
 
 
 def to_tensor(pixels: Pixels) -> Tensor:
@@ -129,7 +136,7 @@ class _Images(Dataset[dict[str, Any]]):
         try:
             image, size = read_scaled(path, self.size, self.channels)
         except UnreadableImage as error:
-            image, size, problem = torch.zeros(self.channels, *self.size), (0, 0), str(error)
+            image, size, problem = torch.zeros(self.channels, *(self.size or UNREADABLE)), (0, 0), str(error)
         return found | {"image": image, "size": torch.tensor(size), "problem": problem}
 
 

@@ -26,13 +26,12 @@ from PIL import BmpImagePlugin, WebPImagePlugin
 
 from img2img.errors import UserError
 from img2img.imaging import metadata, tiff_exif
+from img2img.imaging.decoded_rows import DTYPES, rows_of, rows_of_whole
 from img2img.imaging.formats import Format, sniff
 from img2img.imaging.netpbm import NetpbmRows
-from img2img.imaging.turning import STRIP
 from img2img.imaging.values import Pixels
 
 MAX_PIXELS = 2_000_000_000  # a header with more is a decompression bomb or damage, not a picture
-DTYPES = {"uchar": np.uint8, "ushort": np.uint16, "float": np.float32}
 _LOADERS = {
     "jpeg": "jpegload_source",
     "png": "pngload_source",
@@ -135,55 +134,16 @@ def _stored(image: pyvips.Image, file: BinaryIO, take: Callable[[int], Pixels], 
     )
 
 
-def _rows_of(image: pyvips.Image) -> Callable[[int], Pixels]:
-    """Return a function that decodes the next rows.
-
-    Regions are computed in the calling thread. `Image.numpy()` would use libvips' thread pool instead: a forked
-    data-loading worker would wait for it forever, and each worker would start as many threads as there are cores.
-    """
-    region: list[pyvips.Region] = []  # created at first use, because reading only a header must cost nothing
-    done = 0
-
-    def take(rows: int) -> Pixels:
-        nonlocal done
-        region[:] = region or [pyvips.Region.new(image)]
-        pixels = np.empty((rows, image.width, image.bands), DTYPES[image.format])
-        for top in range(0, rows, STRIP):
-            strip = pixels[top : top + STRIP]
-            fetched = region[0].fetch(0, done, image.width, len(strip))
-            strip[...] = np.frombuffer(fetched, pixels.dtype).reshape(strip.shape)
-            done += len(strip)
-        return pixels
-
-    return take
-
-
-def _rows_of_whole(decode: Callable[[], Pixels]) -> Callable[[int], Pixels]:
-    """Return a function that returns the next rows of a picture, which its first call decodes whole."""
-    whole: list[Pixels] = []
-    done = 0
-
-    def take(rows: int) -> Pixels:
-        nonlocal done
-        if not whole:
-            pixels = decode()
-            whole.append(pixels.reshape(*pixels.shape[:2], -1))
-        done += rows
-        return whole[0][done - rows : done]
-
-    return take
-
-
 def _open_jpeg(file: BinaryIO, path: Path, first_page: bool) -> Stored:
     image = _open_vips(file, "jpeg")
-    return _stored(image, file, _rows_of(image), {})
+    return _stored(image, file, rows_of(image), {})
 
 
 def _open_png(file: BinaryIO, path: Path, first_page: bool) -> Stored:
     if (frames := _count_png_frames(file)) > 1:
         raise ValueError(f"animated, {frames} frames: not supported")
     image = _open_vips(file, "png")
-    return _stored(image, file, _rows_of(image), {})
+    return _stored(image, file, rows_of(image), {})
 
 
 def _count_png_frames(file: BinaryIO) -> int:
@@ -208,7 +168,7 @@ def _open_tiff(file: BinaryIO, path: Path, first_page: bool) -> Stored:
         if other is None:
             raise
         raise ValueError(_describe_difference(file, int(other[1]))) from error
-    return _stored(image, file, _rows_of(image), {"exif-data": exif} if exif else {})
+    return _stored(image, file, rows_of(image), {"exif-data": exif} if exif else {})
 
 
 def _describe_difference(file: BinaryIO, other: int) -> str:
@@ -234,14 +194,14 @@ def _open_webp(file: BinaryIO, path: Path, first_page: bool) -> Stored:
         with WebPImagePlugin.WebPImageFile(io.BytesIO(path.read_bytes())) as picture:
             return np.array(picture.convert("RGBA" if image.bands == 4 else "RGB"))
 
-    return _stored(image, file, _rows_of_whole(decode), {})
+    return _stored(image, file, rows_of_whole(decode), {})
 
 
 def _open_avif(file: BinaryIO, path: Path, first_page: bool) -> Stored:
     image = _open_vips(file, "avif")
     _check_single(image.get("n-pages"))
     bits = image.get("bits-per-sample") if image.format == "ushort" else 8
-    take = _rows_of(image)
+    take = rows_of(image)
     return _stored(image, file, lambda rows: _fill(take(rows), bits), _depth_metadata(bits))
 
 
@@ -268,7 +228,7 @@ def _open_heic(file: BinaryIO, path: Path, first_page: bool) -> Stored:
         {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}[mode],
         np.dtype(np.uint16 if deep else np.uint8),
         kept | _depth_metadata(bits),
-        _rows_of_whole(lambda: _fill(np.asarray(heif), bits)),
+        rows_of_whole(lambda: _fill(np.asarray(heif), bits)),
         file.close,
     )
 
@@ -294,7 +254,7 @@ def _open_bmp(file: BinaryIO, path: Path, first_page: bool) -> Stored:
     mode = {"1": "L", "L": "L", "RGBA": "RGBA"}.get(picture.mode, "RGB")
     xdpi, ydpi = picture.info.get("dpi", (0, 0))
     kept: dict[str, object] = {"xres": xdpi / 25.4, "yres": ydpi / 25.4} if xdpi and ydpi else {}
-    take = _rows_of_whole(lambda: np.array(picture.convert(mode)))
+    take = rows_of_whole(lambda: np.array(picture.convert(mode)))
     return Stored(*picture.size, len(mode), np.dtype(np.uint8), kept, take, file.close)
 
 

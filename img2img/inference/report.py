@@ -120,8 +120,9 @@ def _write_page(folder: Path, hidden: Path, records: Sequence[Record], summary: 
 
 def _entries(hidden: Path, records: Sequence[Record]) -> Iterator[Entry]:
     for record in records:
-        files = (thumbnail_file(hidden, record.name, which) for which in ("before", "after"))
-        before, after = (file.read_bytes() if file.exists() else None for file in files)
+        kinds = ("before", "after", "before_detail", "after_detail")
+        files = {which: thumbnail_file(hidden, record.name, which) for which in kinds}
+        pictures = {which: file.read_bytes() if file.exists() else None for which, file in files.items()}
         yield Entry(
             name=record.name,
             status=record.status,
@@ -129,7 +130,6 @@ def _entries(hidden: Path, records: Sequence[Record]) -> Iterator[Entry]:
             width=record.width,
             height=record.height,
             seconds=record.seconds,
-            before=before,
-            after=after,
             scores=record.scores,
+            **pictures,
         )

@@ -26,6 +26,7 @@ import pyvips
 
 from img2img.imaging.files import UnreadableImage, from_float, read_image, to_float
 from img2img.imaging.parts import appearing
+from img2img.imaging.values import Pixels
 
 _STATUSES = ("restored", "skipped", "failed")
 # What libvips reads, recognised by content, so that no rarer loader (SVG, PDF) is reached.
@@ -49,6 +50,8 @@ class Entry:
         before: Picture of the input as JPEG or WebP, from `thumbnail`, or None.
         after: Picture of the output, likewise.
         scores: Metrics by name, such as `{"PSNR": 31.2}`; may be empty.
+        before_detail: Part of the input at full size, or None.
+        after_detail: The same part of the output, or None.
 
     Raises:
         ValueError: If the status is not one of these three.
@@ -63,6 +66,8 @@ class Entry:
     before: bytes | None
     after: bytes | None
     scores: dict[str, float]
+    before_detail: bytes | None = None
+    after_detail: bytes | None = None
 
     def __post_init__(self) -> None:
         """Checks the status."""
@@ -149,19 +154,22 @@ def _card(entry: Entry) -> str:
     details += [f"{_text(key)} <b>{_number(value)}</b>" for key, value in entry.scores.items()]
     listed = f'<ul class="details">{"".join(f"<li>{detail}</li>" for detail in details)}</ul>' if details else ""
     reason = f'<p class="reason">{_text(entry.reason)}</p>' if entry.reason else ""
+    size = (entry.width, entry.height) if entry.width and entry.height else None
+    views = _view({"before": entry.before, "after": entry.after}, size, entry.status)
+    if entry.before_detail is not None and entry.after_detail is not None:
+        views += _view({"before, full size": entry.before_detail, "after, full size": entry.after_detail}, None, "")
     return (
-        f'<article class="card" data-status="{entry.status}">{_view(entry)}'
+        f'<article class="card" data-status="{entry.status}">{views}'
         f'<div class="text"><h3>{name}</h3>{listed}{reason}</div></article>\n'
     )
 
 
-def _view(entry: Entry) -> str:
-    """Returns the pictures of one image: two under a divider, one, or none."""
-    pictures = {"before": entry.before, "after": entry.after}
+def _view(pictures: dict[str, bytes | None], size: tuple[int, int] | None, status: str) -> str:
+    """Returns pictures with their captions: two under a divider, one, or none; size is that of the whole image."""
     present = {label: data for label, data in pictures.items() if data is not None}
     if not present:
-        return "" if entry.status == "failed" else '<figure class="view none">no picture</figure>'
-    size = (entry.width, entry.height) if entry.width and entry.height else _size(next(iter(present.values())))
+        return "" if status == "failed" else '<figure class="view none">no picture</figure>'
+    size = _size(next(iter(present.values()))) if size is None else size
     images = "".join(
         f'<img alt="{label}" width="{size[0]}" height="{size[1]}" decoding="async" src="{_data_uri(data)}">'
         for label, data in present.items()
@@ -224,6 +232,11 @@ def thumbnail(path: Path, side: int = 640) -> bytes:
     except pyvips.Error as error:
         reason = next(iter(str(error.detail or "").strip().splitlines()), "damaged or truncated")
         raise UnreadableImage(f"cannot read {path}: {reason}") from error
+
+
+def picture(pixels: Pixels) -> bytes:
+    """Returns H×W×3 uint8 as a JPEG of the same size."""
+    return _encode(pyvips.Image.new_from_array(np.ascontiguousarray(pixels)))
 
 
 def _from_pixels(path: Path) -> pyvips.Image:

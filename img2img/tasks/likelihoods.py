@@ -21,7 +21,6 @@ START_MEAN = 0.5
 """Offset from the raw value to the centre."""
 _START_LOG_SCALE = -2.0
 _LEVEL = 1 / 255
-
 Nats = TypeVar("Nats", float, Tensor)
 
 

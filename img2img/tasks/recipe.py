@@ -22,12 +22,16 @@ from img2img.tasks.spandrel_models import published
 # load models by name from a hub, including their code.
 TRUSTED_PACKAGES = ("img2img", "torch.nn", "torchvision")
 
+SHORT_NAMES = ("img2img.tasks", "img2img.networks", "torch.nn")
+"""Where `build` looks for class names without a package."""
+
 
 def build(recipe: dict[str, Any], trust: Collection[str] = ()) -> Task:
     """Builds a task from plain data, so that its checkpoints can be opened with `load`.
 
     Args:
-        recipe: `{"class_path": "img2img.tasks.Restoration", "init_args": {"network": {"class_path": …}, …}}`.
+        recipe: `{"class_path": "Restoration", "init_args": {"network": {"class_path": "RestorationUNet", …}, …}}`.
+            Names without a package are those of `img2img.tasks`, `img2img.networks` and `torch.nn`.
         trust: Further packages whose classes may be built, such as `["my_networks"]`.
 
     Returns:
@@ -36,7 +40,7 @@ def build(recipe: dict[str, Any], trust: Collection[str] = ()) -> Task:
     Raises:
         CheckpointError: If a class path is outside the trusted packages, is not a class, or is one of the wrong type.
     """
-    packages = _trusted(trust)
+    packages, recipe = _trusted(trust), _with_full_names(recipe)
     _check_packages(recipe, packages)  # everything, before the first import
     task = _build(recipe, Task, packages)
     assert isinstance(task, Task)
@@ -89,6 +93,20 @@ def load(model: str | Path, trust: Collection[str] = ()) -> Task:
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path} is damaged: the data stored with its weights cannot be read") from error
     return task.eval()
+
+
+def _with_full_names(value: Any) -> Any:
+    """Returns a recipe in which class names without a package have one."""
+    if isinstance(value, list | tuple):
+        return [_with_full_names(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    full = {key: _with_full_names(item) for key, item in value.items()}
+    name = full.get("class_path")
+    if isinstance(name, str) and "." not in name:
+        homes = (home for home in SHORT_NAMES if hasattr(importlib.import_module(home), name))
+        full["class_path"] = f"{next(homes, SHORT_NAMES[0])}.{name}"
+    return full
 
 
 def _trusted(trust: Collection[str]) -> set[str]:

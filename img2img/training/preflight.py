@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,14 +72,7 @@ def check(command: str, argv: Sequence[str]) -> Arguments:
     if not configs and not asks_only and not any(option.split(".")[0] == "model" for option in options):
         raise UserError("give --config, such as --config denoise.yaml; `img2img configs` lists the shipped ones")
     values = _values(configs) | {option: value for option, value in pairs if value is not None}
-    for option in FOLDERS:
-        if option in values and not Path(values[option]).expanduser().exists():
-            raise UserError(f"--{option} {values[option]} does not exist")
-    for option in ROOTS:
-        for root in _listed(values.get(option)):
-            if not Path(root).expanduser().is_dir() and shipped_folder(root) is None:
-                wrong = "is a file" if Path(root).expanduser().exists() else "does not exist"
-                raise UserError(f"--{option} {root} {wrong}; give a folder of photographs")
+    _check_folders(command, values)
     if command == "predict" and not asks_only and not {"restore.input", "restore.output"} <= values.keys():
         raise UserError("predict needs --restore.input, the images to restore, and --restore.output, where they go")
     name = values.get("name") or run_name(configs[0] if configs else None)
@@ -91,6 +85,19 @@ def check(command: str, argv: Sequence[str]) -> Arguments:
     return Arguments(_rewrite(pairs, configs, checkpoint), name, runs, resumed)
 
 
+def _check_folders(command: str, values: dict[str, Any]) -> None:
+    for option in FOLDERS:
+        if option in values and not Path(values[option]).expanduser().exists():
+            raise UserError(f"--{option} {values[option]} does not exist")
+    for option in ROOTS:
+        for root in _listed(values.get(option)):
+            if not Path(root).expanduser().is_dir() and shipped_folder(root) is None:
+                wrong = "is a file" if Path(root).expanduser().exists() else "does not exist"
+                raise UserError(f"--{option} {root} {wrong}; give a folder of photographs")
+            if command == "fit":
+                _warn_of_masks(option, Path(root).expanduser())
+
+
 def _listed(roots: str | list[str] | None) -> list[str]:
     """Returns one root or several, given as YAML or as text like "[a, b]", as a list."""
     if isinstance(roots, str) and roots.startswith("["):
@@ -99,6 +106,17 @@ def _listed(roots: str | list[str] | None) -> list[str]:
         except yaml.YAMLError:
             return [str(roots)]
     return [] if roots is None else [str(root) for root in roots] if isinstance(roots, list) else [roots]
+
+
+def _warn_of_masks(option: str, root: Path) -> None:
+    """Warns of folders of masks, which would be trained on as if they were images."""
+    masks = sorted(path.name for path in root.glob("*_masks") if path.is_dir())
+    if masks:
+        good = next((name for name in ("good", "normal") if (root / name).is_dir()), None)
+        hint = f"; give --{option} {root / good}" if good else ""
+        warnings.warn(
+            f"--{option} {root} holds masks ({', '.join(masks)}), which are trained on too{hint}", stacklevel=2
+        )
 
 
 def _values(configs: Sequence[Path]) -> dict[str, Any]:
@@ -245,6 +263,10 @@ def _rewrite(pairs: Sequence[tuple[str, str | None]], configs: Sequence[Path], c
         elif option == "restore.mask" and value is not None and value.startswith("#"):
             value = f'"{value}"'  # a colour, which YAML would read as a comment
         argv.append(f"--{option}" if value is None else f"--{option}={value}")
+    given = {option.replace("init_args.", "") for option, _ in pairs}
+    if "data.image_size" in given and not any(option.startswith("model.network") for option in given):
+        size = next(value for option, value in pairs if option.endswith("image_size"))
+        argv.append(f"--model.network.init_args.image_size={size}")
     if _asks_for_csv(pairs):
         argv.append("--trainer.logger.init_args.save_dir=runs/logs")
     return argv if checkpoint is None else [*argv, f"--ckpt_path={checkpoint}"]

@@ -40,6 +40,18 @@ def test_a_task_comes_back_with_its_weights():
     assert not torch.equal(loaded(image), image)
 
 
+def test_short_names_are_enough_to_build_but_not_in_a_file():
+    network = {"class_path": "RestorationUNet", "init_args": {"channels": [8, 8]}}
+    short = {"class_path": "Restoration", "init_args": {"network": network, "loss": {"class_path": "L1Loss"}}}
+    task = build(short)
+    assert isinstance(task.loss, torch.nn.L1Loss)
+    assert task.recipe["init_args"]["network"]["class_path"] == "img2img.networks.RestorationUNet"
+    with pytest.raises(CheckpointError, match="Denoiser"):
+        build({"class_path": "Denoiser"})
+    with pytest.raises(CheckpointError, match="outside the trusted packages"):
+        load(checkpoint_with(short))
+
+
 @pytest.mark.parametrize("size", [(1, 1), (7, 5), (33, 1000)])
 def test_any_size_stays_in_range(checkpoint, size):
     image = torch.rand(2, 3, *size) * 2 - 0.5

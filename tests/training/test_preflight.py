@@ -64,3 +64,17 @@ def test_old_saved_configs_lose_options_at_their_defaults():
     Path("old.yaml").write_text(yaml.safe_dump(old))
     with pytest.raises(UserError, match=r"output.tile is now called restore.tile"):
         check("fit", ["--config=old.yaml"])
+
+
+def test_the_network_gets_the_size_of_the_images():
+    found = check("fit", ["--config=autoencode.yaml", "--data.image_size=[32,32]"])
+    assert "--model.network.init_args.image_size=[32,32]" in found.argv
+    both = ["--data.image_size=[32,32]", "--model.network.init_args.image_size=[16,16]"]
+    assert check("fit", ["--config=autoencode.yaml", *both]).argv[1:] == both
+
+
+def test_masks_among_the_images_are_warned_of():
+    for name in ("good", "blowhole", "blowhole_masks"):
+        Path("tiles", name).mkdir(parents=True)
+    with pytest.warns(UserWarning, match=r"holds masks \(blowhole_masks\).*give --data.root tiles/good"):
+        check("fit", ["--config=anomaly.yaml", "--data.root=tiles"])
