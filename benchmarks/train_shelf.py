@@ -42,8 +42,8 @@ class Model:
 
 
 GRAY = (  # a tenth of the crops are gray and get gray noise, for gray photographs through the same model
-    '--data.geometry=[{"class_path": "D4", "init_args": {"p": 1.0}}, {"class_path": "ToGray", "init_args": {"p": 0.1}}]',
-    '--data.corruption=[{"class_path": "GaussianNoise", "init_args": {"sigma": [0, 55], "match_gray": true}}]',
+    "--data.geometry=[{class_path: D4, init_args: {p: 1.0}}, {class_path: ToGray, init_args: {p: 0.1}}]",
+    "--data.corruption=[{class_path: GaussianNoise, init_args: {sigma: [0, 55], match_gray: true}}]",
 )
 MUON = ("--model.optimizer=MuonAdamW", "--model.lr=null")
 QUEUE = {

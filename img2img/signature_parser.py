@@ -53,7 +53,11 @@ class _Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parses arguments as argparse does, with hyphens in the names of options read as underscores."""
-        return super().parse_known_args(None if args is None else [_underscored(word) for word in args], namespace)
+        if args is not None:
+            words = list(args)
+            options = words.index("--") if "--" in words else len(words)
+            args = [_underscored(word) for word in words[:options]] + words[options:]
+        return super().parse_known_args(args, namespace)
 
 
 def _underscored(word: str) -> str:

@@ -68,7 +68,8 @@ def test_imports_point_down(path):
         if not other:
             assert name == "img2img"
             pytest.fail(f"{path.name} imports the package itself; import the module where a thing is defined")
-        allowed = other == room or LEVEL[other] > LEVEL[room] or room in ORDER[-1]
+        leaves = {room, other} <= ORDER[-1]
+        allowed = other == room or LEVEL[other] > LEVEL[room] or leaves
         assert allowed, f"{path.relative_to(PACKAGE)} ({room}) imports {name}, which lies above it"
 
 
@@ -114,4 +115,4 @@ def test_modules_and_functions_stay_small():
             if isinstance(node, ast.FunctionDef):
                 body = node.body[1:] if ast.get_docstring(node) else node.body
                 length = (node.end_lineno or 0) - body[0].lineno + 1 if body else 0
-                assert length <= 60, f"{path.name}: {node.name} has {length} lines"
+                assert length <= 50, f"{path.name}: {node.name} has {length} lines"

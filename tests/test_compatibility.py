@@ -64,3 +64,9 @@ def test_saved_configs_train(name, photos):
     shutil.copy(BEFORE / f"{name}.yaml", f"{name}.yaml")
     main(["fit", "--config", f"{name}.yaml", "--trainer.max_steps=1", "--trainer.default_root_dir=runs"])
     assert Path(f"runs/{name}/0/best.ckpt").is_file()
+
+
+def test_saved_configs_can_be_previewed(photos):
+    Path("photos").symlink_to(photos, target_is_directory=True)
+    main(["preview", "pairs.png", "--config", str(BEFORE / "denoise.yaml"), "--n", "2"])
+    assert Path("pairs.png").is_file()

@@ -110,8 +110,10 @@ def score(
     images.paths, masked = find_masks(images.root, images.paths, masks)
     good = normal_labels(_labels(images.root, images.paths), normal)
     pixel_limits = scorable.thresholds.pixels
+    if maps is not None and "map" not in pixel_limits:
+        raise UserError(f"this model ({type(task).__name__}) makes no maps: leave out --maps")
     files = None if maps is None else MapFiles(Path(maps), images.root, images.paths, pixel_limits)
-    pixels = MaskedPixels(masked, good) if masked else None
+    pixels = MaskedPixels(masked, good) if masked and "map" in pixel_limits else None
     scoring = _Scoring(scorable, files, pixels)
     found, unreadable = split_problems(run_over(task, images, scoring, where, progress=progress))
     rows = tuple(_row(row, images.root, scorable.recommended, limits.values) for row in found)

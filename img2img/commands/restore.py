@@ -18,8 +18,6 @@ from img2img.signature_parser import parser_of
 if TYPE_CHECKING:
     from img2img.inference.report import RestoreResult
 
-_OF_THE_RUN = ("accelerator", "devices", "num_nodes", "precision", "progress")
-
 
 def run(command: str, arguments: Sequence[str]) -> None:
     """Parses the command line, checks what is cheap to check, and restores.
@@ -36,14 +34,29 @@ def run(command: str, arguments: Sequence[str]) -> None:
     check_folders(Path(options["input"]), Path(options["output"]), options["mask"])
     sys.path.append(os.getcwd())  # for networks of the user's own, beside the images
     if dry_run:
-        print(_described(**{name: value for name, value in options.items() if name not in _OF_THE_RUN}))
+        for name in ("devices", "num_nodes"):
+            options.pop(name)
+        print(_described(**options))
     else:
         finish(lambda: restore(**options, progress=True))
 
 
-def _described(input: str, output: str, model: str, mask: str | None, trust: Sequence[str], **options: object) -> str:
+def _described(
+    input: str,
+    output: str,
+    model: str,
+    mask: str | None,
+    trust: Sequence[str],
+    accelerator: str,
+    precision: str,
+    **options: object,
+) -> str:
     task, file = open_restorer(model, trust)
-    return plan_run(task, Path(input), Path(output), Options(**options), mask, weights=file).describe()  # type: ignore[arg-type]
+    from img2img.trainer import best_precision
+
+    name = best_precision(accelerator) if precision == "auto" else precision
+    how = Options(**options)  # type: ignore[arg-type]
+    return plan_run(task, Path(input), Path(output), how, mask, precision=name, weights=file).describe()
 
 
 def finish(restoring: object) -> None:
@@ -69,7 +82,9 @@ def finish(restoring: object) -> None:
         if last:
             print(printable(last), file=sys.stderr)
         code = code or int(bool(result.failures))
-    if code:  # not in other processes for a file: Lightning would kill the first one
+    elif code == 1:  # Lightning kills the first process, which may still write the report, where another one fails
+        code = 0
+    if code:
         raise SystemExit(code)
 
 

@@ -29,10 +29,11 @@ def run(command: str, arguments: Sequence[str]) -> None:
     all_scores = options.pop("all_scores")
     sys.path.append(os.getcwd())  # networks of one's own, beside the images
     scores = score(**options, progress=True)
-    if first_process():
-        for problem in scores.problems:
-            print(printable(f"skipped: {problem}"), file=sys.stderr)
-        print(summary(scores, options["output"], all_scores))
+    if not first_process():
+        return  # Lightning kills the first process where another one fails
+    for problem in scores.problems:
+        print(printable(f"skipped: {problem}"), file=sys.stderr)
+    print(summary(scores, options["output"], all_scores))
     if scores.problems:
         raise SystemExit(1)
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import re
 import sys
 from collections.abc import Sequence
 
 from img2img.commands.restore import finish
+from img2img.errors import UserError
+from img2img.inference.run import restore
 from img2img.training.preflight import check
 
 HELP = {
@@ -50,6 +54,15 @@ def run(command: str, argv: Sequence[str]) -> None:
     from img2img.training.cli import CLI
 
     if command == "predict":
-        finish(lambda: CLI(command, arguments.argv, arguments).restored)
+        try:
+            finish(lambda: CLI(command, arguments.argv, arguments).restored)
+        except UserError as error:
+            raise UserError(_for_predict(str(error))) from error
     else:
         CLI(command, arguments.argv, arguments)
+
+
+def _for_predict(message: str) -> str:
+    """Returns a message in which the options of `restore` are called as `predict` calls them."""
+    own = "|".join(inspect.signature(restore).parameters)
+    return re.sub(rf"--({own})\b", r"--restore.\1", message)

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
-from torch import Tensor, nn
+from torch import Tensor
 
 from img2img.tasks import Restoration
 
@@ -22,16 +22,7 @@ class TileRestorer(LightningModule):
 
     def __init__(self, task: Restoration, self_ensemble: bool = False, uncertainty: bool = False) -> None:
         super().__init__()
-        # In a list, where Lightning does not find it to set its trainer: the task may be the caller's.
-        self._tasks = nn.ModuleList([task])
-        self.self_ensemble, self.uncertainty = self_ensemble, uncertainty
-
-    @property
-    def task(self) -> Restoration:
-        """The task."""
-        task = self._tasks[0]
-        assert isinstance(task, Restoration)
-        return task
+        self.task, self.self_ensemble, self.uncertainty = task, self_ensemble, uncertainty
 
     @property
     def scale(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -104,7 +105,9 @@ def in_words(others: Mapping[str, int], most: int = 6) -> str:
 
 
 def open_restorer(model: str | Path | Task, trust: Collection[str] = ()) -> tuple[Restoration, Path | None]:
-    """Returns the restoration task of a shipped model's name, a file or a task; and its file, if there is one.
+    """Returns the restoration task of a shipped model's name or a file, with the file; or a copy of a given task.
+
+    A copy, because Lightning moves models between devices and converts their weights.
 
     Raises:
         UserError: If the model does not restore images.
@@ -115,7 +118,7 @@ def open_restorer(model: str | Path | Task, trust: Collection[str] = ()) -> tupl
     from img2img.tasks.recipe import load
 
     file = find_model(model) if isinstance(model, str | Path) else None
-    task = model if file is None else load(file, trust)
+    task = copy.deepcopy(model) if file is None else load(file, trust)
     if not isinstance(task, Restoration):
         kind = type(task).__name__
         raise UserError(f"{model if file else 'the model'} does not restore images: it is of the class {kind}")

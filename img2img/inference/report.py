@@ -85,10 +85,13 @@ def write_report(plan: Plan, records: Sequence[Record], seconds: float, megapixe
             files = [{key: value for key, value in asdict(r).items() if value or key == "status"} for r in records]
             with appearing(report) as part:
                 part.write_text(json.dumps({**summary, "files": files}, indent=1), encoding="ascii")
-            if plan.options.html:
-                page = _write_page(plan.output, plan.journal.hidden, records, summary)
         except OSError as error:
             report, problem = None, str(error)
+        if plan.options.html:
+            try:
+                page = _write_page(plan.output, plan.journal.hidden, records, summary)
+            except OSError as error:
+                problem = str(error)
     before = sum(record.status == "restored" for record in plan.done.values())
     return RestoreResult(plan.output, tuple(records), seconds, megapixels, report, page, before, plan.others, problem)
 

@@ -208,7 +208,6 @@ def execute(plan: Plan, trainer: Trainer, progress: bool = False) -> Execution:
         memory=plan.planner.memory,
         fresh=not plan.goes_on,
     )
-    device = plan.task.device  # Lightning leaves models on the CPU, and this one may be the caller's
     module = TileRestorer(plan.task, plan.options.self_ensemble, plan.options.uncertainty is not None)
     bar = [RestoreProgress()] if progress else []
     with Interruptible() as interruptible:
@@ -218,8 +217,6 @@ def execute(plan: Plan, trainer: Trainer, progress: bool = False) -> Execution:
         except SystemExit:  # Lightning makes this of Ctrl-C, and of the writer's interrupt
             if not writer.interrupted:
                 raise
-        finally:
-            plan.task.to(device)
     return Execution(_all_records(plan, writer), writer.seconds, writer.megapixels, writer.interrupted, writer.stopped)
 
 

@@ -9,18 +9,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from img2img.imaging.files import from_float, read_image, to_channels, to_float
-from img2img.imaging.values import Pixels
+from img2img.imaging.reading import open_rows, read_header
+from img2img.imaging.values import Pixels, from_float, to_channels, to_float
 from img2img.inference.jobs import Job
 from img2img.inference.report_page import picture, thumbnail
 
 SIDES = {300: 640, 3000: 320}
 """Longest side of thumbnails in pixels, by the most images that it is for: the page holds them all."""
 DETAIL = 320
-"""Longest side of the detail in pixels."""
-MOST_PIXELS = 50_000_000
-"""Larger images get no detail, because they would be held in memory whole."""
-_CELL = 8  # pixels a side, the steps in which a detail is looked for
+"""Longest side of the details in pixels; only pages with the largest thumbnails have details."""
+_STRIP = 128  # rows that are read at a time
 
 
 class Thumbnails:
@@ -34,19 +32,20 @@ class Thumbnails:
     def __init__(self, hidden: Path, images: int) -> None:
         self.hidden = hidden
         self.side = next((side for most, side in SIDES.items() if images <= most), 160)
+        self.details = self.side == max(SIDES.values())
 
     def __call__(self, job: Job) -> dict[str, float]:
         """Writes the pictures; returns no scores."""
-        for which, path in (("before", job.source), ("after", job.destination)):
-            self._file(job, which).write_bytes(thumbnail(path, self.side))
-        header = job.header
-        if header is not None and max(header.width, header.height) > self.side and job.pixels <= MOST_PIXELS:
-            pixels = [to_channels(read_image(path).pixels, 3) for path in (job.source, job.destination)]
-            if pixels[0].shape == pixels[1].shape:
-                eight_bit = [from_float(to_float(image), np.uint8) for image in pixels]
-                top, left = most_changed(*eight_bit, DETAIL)
-                for which, image in zip(("before_detail", "after_detail"), eight_bit, strict=True):
-                    self._file(job, which).write_bytes(picture(image[top : top + DETAIL, left : left + DETAIL]))
+        pair = {"before": job.source, "after": job.destination}
+        small = {which: thumbnail(path, self.side) for which, path in pair.items()}
+        for which, data in small.items():
+            self._file(job, which).write_bytes(data)
+            self._file(job, f"{which}_detail").unlink(missing_ok=True)
+        sizes = [(header.height, header.width) for header in map(read_header, pair.values())]
+        if self.details and max(sizes[0]) > self.side and sizes[0] == sizes[1]:
+            top, left = most_changed(small["before"], small["after"], sizes[0])
+            for which, path in pair.items():
+                self._file(job, f"{which}_detail").write_bytes(picture(_part(path, top, left)))
         return {}
 
     def _file(self, job: Job, which: str) -> Path:
@@ -55,17 +54,40 @@ class Thumbnails:
         return file
 
 
-def most_changed(before: Pixels, after: Pixels, side: int) -> tuple[int, int]:
-    """Returns the top and left of the square in which two images differ most, H×W×C uint8 each."""
-    difference = cv2.absdiff(before, after).mean(2).astype(np.float32)
-    height, width = difference.shape
-    cells = cv2.resize(difference, (-(-width // _CELL), -(-height // _CELL)), interpolation=cv2.INTER_AREA)
-    rows, columns = (min(side // _CELL, length) for length in cells.shape)
-    sums = cv2.boxFilter(cells, -1, (columns, rows), anchor=(0, 0), normalize=False)[
-        : cells.shape[0] - rows + 1, : cells.shape[1] - columns + 1
-    ]
-    row, column = np.unravel_index(int(sums.argmax()), sums.shape)
-    return max(0, min(int(row) * _CELL, height - side)), max(0, min(int(column) * _CELL, width - side))
+def most_changed(before: bytes, after: bytes, size: tuple[int, int]) -> tuple[int, int]:
+    """Returns the top and left, in pixels of the image, of the detail in which two thumbnails differ most.
+
+    Args:
+        before: Thumbnail of the input.
+        after: Thumbnail of the output.
+        size: Height and width of the image itself.
+    """
+    first, second = (_decoded(data) for data in (before, after))
+    difference = cv2.absdiff(first, second).astype(np.float32).mean(2)
+    scales = [whole / small for whole, small in zip(size, difference.shape, strict=True)]
+    window = [min(side, max(1, round(DETAIL / k))) for side, k in zip(difference.shape, scales, strict=True)]
+    sums = cv2.boxFilter(difference, -1, (window[1], window[0]), anchor=(0, 0), normalize=False)
+    inside = sums[: difference.shape[0] - window[0] + 1, : difference.shape[1] - window[1] + 1]
+    place = np.unravel_index(int(inside.argmax()), inside.shape)
+    top, left = (
+        max(0, min(round(int(at) * k), whole - DETAIL)) for at, k, whole in zip(place, scales, size, strict=True)
+    )
+    return top, left
+
+
+def _decoded(data: bytes) -> Pixels:
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None, "it has just been encoded"
+    return image
+
+
+def _part(path: Path, top: int, left: int) -> Pixels:
+    """Returns a detail of an image file, H×W×3 uint8; holds no other rows in memory than a strip."""
+    with open_rows(path, first_page=True) as reader:
+        for first in range(0, top, _STRIP):
+            reader.read(min(_STRIP, top - first))
+        rows, _ = reader.read(min(DETAIL, reader.header.height - top))
+    return from_float(to_float(to_channels(rows[:, left : left + DETAIL], 3)), np.uint8)
 
 
 def thumbnail_file(hidden: Path, name: str, which: str) -> Path:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 import queue
-import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -120,7 +120,7 @@ class ImageWriter(Callback):
                 self._put((tile.job, f"{tile.job.source}: {error}"))
         if self.stopped:
             if self._rank > 0:  # the first process cannot report the reason of others that end now
-                print(printable(f"stopped: {self.stopped}"), file=sys.stderr)
+                warnings.warn(printable(f"stopped: {self.stopped}"), stacklevel=2)
             raise KeyboardInterrupt
 
     def _put(self, item: tuple[Tile | Job, Any] | None) -> None:

@@ -17,6 +17,7 @@ from img2img.tasks import Autoencoder
 from img2img.trainer import best_precision
 
 _AUTOCAST = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
+_ALIASES = {"32": "32-true", "64": "64-true", "16": "16-mixed", "bf16": "bf16-mixed"}  # Lightning's
 _WEIGHTS = {"32-true": torch.float32, "64-true": torch.float64, "16-true": torch.float16, "bf16-true": torch.bfloat16}
 
 
@@ -37,7 +38,7 @@ class OneDevice:
         self, task: Autoencoder, accelerator: str = "auto", precision: str = "32-true", batch_size: int = 32
     ) -> None:
         self.device, self.batch_size = device_of(accelerator), batch_size
-        name = best_precision(accelerator) if precision == "auto" else precision
+        name = best_precision(accelerator) if precision == "auto" else _ALIASES.get(precision, precision)
         if name not in _AUTOCAST and name not in _WEIGHTS:
             raise UserError(f"--precision {precision} is none of auto, {', '.join([*_WEIGHTS, *_AUTOCAST])}")
         self._autocast, self._dtype = _AUTOCAST.get(name), _WEIGHTS.get(name, torch.float32)

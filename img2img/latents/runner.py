@@ -65,7 +65,7 @@ def open_autoencoder(model: str | Path | Autoencoder, trust: Sequence[str] = ())
     if not isinstance(task, Autoencoder):
         what = str(model) if isinstance(model, str | Path) else "the model"
         kind = type(task).__name__
-        raise UserError(f"{what} is a {kind}, not an autoencoder: train one with autoencode.yaml or vae.yaml")
+        raise UserError(f"{what} ({kind}) is not an autoencoder: train one with autoencode.yaml or vae.yaml")
     return (copy.deepcopy(task) if task is model else task).eval()
 
 

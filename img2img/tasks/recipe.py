@@ -89,10 +89,15 @@ def load(model: str | Path, trust: Collection[str] = ()) -> Task:
     check_fit(checkpoint["state_dict"], task, path)
     task.load_state_dict(checkpoint["state_dict"])
     try:
-        task.on_load_checkpoint(checkpoint)  # the data stored with the weights
+        task.on_load_checkpoint({CHECKPOINT_KEY: _of_the_model(about)})  # the data stored with the weights
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path} is damaged: the data stored with its weights cannot be read") from error
     return task.eval()
+
+
+def _of_the_model(about: dict[str, Any]) -> dict[str, Any]:
+    """Returns what a checkpoint says of its model, without the state of its training, which a loaded task starts anew."""
+    return {name: value for name, value in about.items() if name not in ("decay_from", "optimizer")}
 
 
 def _with_full_names(value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, ClassVar, overload
 
 import numpy as np
@@ -134,6 +134,8 @@ class Restoration(PairedTask):
             raise UserError(
                 f"{what} is not an image: give an array, a Pillow image or a tensor; for files, use img2img.restore"
             )
+        if image.numel() and float(image.max()) > LARGEST:
+            raise UserError(f"tensors are taken as [0, 1], and this one has {float(image.max()):g}: divide it by 255")
         holes = None if mask is None else torch.as_tensor(mask)
         if image.ndim == 3:
             return self.restore(image[None], holes if holes is None or holes.ndim == 4 else holes[None], memory, tile)[
@@ -162,14 +164,11 @@ class Restoration(PairedTask):
         Returns:
             N×C×(scale·H)×(scale·W) in [0, 1]; three channels if the network colourises.
         """
-
-        def once(image: Tensor, mask: Tensor | None) -> Tensor:
-            return self.restore_once(image, mask, uncertainty)
-
+        restore = partial(self.restore_once, uncertainty=uncertainty)
         if not self_ensemble:
-            return once(image, mask)
+            return restore(image, mask)
         stride = 1 if self.receptive_field is None else self.receptive_field.stride
-        return mean_over_symmetries(once, image, mask, stride, self.scale)
+        return mean_over_symmetries(restore, image, mask, stride, self.scale)
 
     def restore_once(self, image: Tensor, mask: Tensor | None = None, uncertainty: bool = False) -> Tensor:
         """Restores gray or RGB images with a network for either, in one pass; see `through_channels`.

@@ -13,7 +13,7 @@ from img2img.errors import UserError
 from img2img.tasks import Task
 from img2img.training.cli import NAMED_IN_YAML, Parser
 from img2img.training.messages import essence
-from img2img.training.preflight import read_config
+from img2img.training.preflight import read_current
 
 
 def task_and_data(config: Path, flags: Sequence[str], seed: int | None = None) -> tuple[Task, PairedData]:
@@ -30,7 +30,7 @@ def task_and_data(config: Path, flags: Sequence[str], seed: int | None = None) -
     parser = Parser()
     parser.add_lightning_class_args(Task, "model", subclass_mode=True)
     parser.add_lightning_class_args(LightningDataModule, "data", subclass_mode=True)
-    settings = read_config(config)
+    settings, _ = read_current(config)
     parts = [f"--{part}={yaml.safe_dump(settings.get(part), default_flow_style=True)}" for part in ("model", "data")]
     parsed = parser.parse_args([*parts, *flags])
     try:

@@ -82,7 +82,7 @@ def check(command: str, argv: Sequence[str]) -> Arguments:
     flags = {option for option, value in pairs if value is not None}
     checkpoint = None if asks_only else _find_checkpoint(command, values, flags, runs, name)
     resumed = checkpoint.parent if command == "fit" and checkpoint and values["ckpt_path"] in ("last", "best") else None
-    return Arguments(_rewrite(pairs, configs, checkpoint), name, runs, resumed)
+    return Arguments(_rewrite(command, pairs, configs, checkpoint), name, runs, resumed)
 
 
 def _check_folders(command: str, values: dict[str, Any]) -> None:
@@ -195,8 +195,10 @@ def _is_number(word: str) -> bool:
 def _check_group(command: str, option: str) -> None:
     group = option.split(".", maxsplit=1)[0].rstrip("+")
     if option in RENAMED or group == "output":
-        raise UserError(f"--{option} is now called --{_new_name(option)}")
-    if group not in GROUPS or (group == "restore" and command != "predict"):
+        raise UserError(f"--{option} is now called --{_new_name(option)}, an option of img2img predict")
+    if group == "restore" and command != "predict":
+        raise UserError(f"--{option} belongs to img2img predict, not to {command}")
+    if group not in GROUPS:
         close = difflib.get_close_matches(group, GROUPS, n=1)
         whole = next((f"{home}.{option}" for home, names in HOMES.items() if option in names), "")
         meant = whole or (f"{close[0]}{option[len(group) :]}" if close else "")
@@ -208,25 +210,37 @@ def _new_name(option: str) -> str:
     return RENAMED.get(option, "restore." + option.removeprefix("output."))
 
 
-def _config_argument(config: Path) -> str:
-    """Returns a config's path; or, if it has old options at their defaults, its text without them.
+def _config_argument(config: Path, command: str) -> str:
+    """Returns a config's path; or its text without what the command does not take: old options, those of `predict`.
+
+    Raises:
+        UserError: If an old option has another value than its default.
+    """
+    tree, old = read_current(config)
+    others = command != "predict" and tree.pop("restore", None) is not None
+    return yaml.safe_dump(tree, sort_keys=False) if old or others else str(config)
+
+
+def read_current(config: Path) -> tuple[dict[str, Any], bool]:
+    """Returns a config's settings without old options at their defaults, and whether it had some.
 
     Raises:
         UserError: If an old option has another value than its default.
     """
     tree = read_config(config)
-    data = (tree.get("data") or {}).get("init_args") or {}
-    branches: list[tuple[str, dict[str, Any]]] = [("output.", tree.get("output") or {}), ("data.", data)]
+    data, output = tree.get("data"), tree.get("output")
+    arguments = data.get("init_args") if isinstance(data, dict) else None
+    branches: list[tuple[str, dict[str, Any]]] = [("output.", output if isinstance(output, dict) else {})]
+    branches.append(("data.", arguments if isinstance(arguments, dict) else {}))
     old = False
     for prefix, branch in branches:
         for key in [key for key in branch if prefix == "output." or f"data.{key}" in RENAMED]:
             old, value = True, branch.pop(key)
             if value not in (None, False, *_OLD_DEFAULTS):
                 raise UserError(f"{config}: {prefix}{key} is now called {_new_name(prefix + key)}")
-    if not old:
-        return str(config)
-    tree.pop("output", None)
-    return yaml.safe_dump(tree, sort_keys=False)
+    if old:
+        tree.pop("output", None)
+    return tree, old
 
 
 def _find_checkpoint(
@@ -251,21 +265,25 @@ def _find_checkpoint(
     return None
 
 
-def _rewrite(pairs: Sequence[tuple[str, str | None]], configs: Sequence[Path], checkpoint: Path | None) -> list[str]:
+def _rewrite(
+    command: str, pairs: Sequence[tuple[str, str | None]], configs: Sequence[Path], checkpoint: Path | None
+) -> list[str]:
     found = iter(configs)
     argv: list[str] = []
     for option, given in pairs:
         value = given
         if option in ("config", "c") and given is not None:
-            value = _config_argument(next(found))
+            value = _config_argument(next(found), command)
         elif option in ("ckpt_path", "name"):
             continue
         elif option == "restore.mask" and value is not None and value.startswith("#"):
             value = f'"{value}"'  # a colour, which YAML would read as a comment
         argv.append(f"--{option}" if value is None else f"--{option}={value}")
-    given = {option.replace("init_args.", "") for option, _ in pairs}
-    if "data.image_size" in given and not any(option.startswith("model.network") for option in given):
-        size = next(value for option, value in pairs if option.endswith("image_size"))
+    given_options = {option.replace("init_args.", ""): value for option, value in pairs}
+    size = given_options.get("data.image_size")
+    # Weights bring the sizes of their network along.
+    has_own = any(option.startswith(("model.network", "model.weights", "ckpt_path")) for option in given_options)
+    if size is not None and not has_own:
         argv.append(f"--model.network.init_args.image_size={size}")
     if _asks_for_csv(pairs):
         argv.append("--trainer.logger.init_args.save_dir=runs/logs")

@@ -3,6 +3,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import img2img
@@ -175,3 +176,24 @@ def test_an_ensemble_leaves_the_callers_task_as_it_was(checkpoint, photo):
     assert found.keys() == known.keys()
     assert all(found[name] is value or found[name] == value for name, value in known.items())
     assert not any(hasattr(task, name) for name in ("ensemble", "uncertainty"))
+
+
+def test_a_dry_run_knows_what_a_run_has_done_whatever_its_precision(checkpoint, photo, capsys):
+    Path("in").mkdir()
+    Image.fromarray(photo[:20, :30]).save("in/a.png")
+    argv = ["restore", "in", "out", "--model", str(checkpoint), "--accelerator=cpu", "--precision=bf16-mixed"]
+    main(argv)
+    Image.fromarray(photo[:30, :30]).save("in/b.png")
+    capsys.readouterr()
+    main([*argv, "--dry_run"])
+    said = capsys.readouterr().out
+    assert "already there: out/a.png" in said
+    assert "in/b.png → out/b.png" in said
+
+
+def test_a_callers_task_keeps_the_type_of_its_weights(checkpoint, photo):
+    task = img2img.load(checkpoint)
+    Path("in").mkdir()
+    Image.fromarray(photo[:20, :30]).save("in/a.png")
+    img2img.restore("in", "out", model=task, accelerator="cpu", precision="bf16-true")
+    assert {weight.dtype for weight in task.parameters()} == {torch.float32}

@@ -7,25 +7,20 @@ import pytest
 from PIL import Image
 
 from img2img.inference.jobs import list_jobs
+from img2img.inference.report_page import picture
 from img2img.inference.thumbnails import DETAIL, Thumbnails, most_changed, thumbnail_file
 
 
-@pytest.mark.parametrize(("top", "left"), [(0, 0), (300, 520), (480, 680)])
+@pytest.mark.parametrize(("top", "left"), [(0, 0), (600, 1040), (960, 1360)])
 def test_the_detail_lies_where_the_images_differ_most(top, left):
     before = np.full((800, 1000, 3), 90, np.uint8)
     after = before.copy()
-    after[top : top + DETAIL, left : left + DETAIL] += 40
+    half = DETAIL // 2
+    after[top // 2 : top // 2 + half, left // 2 : left // 2 + half] += 40
     after[700:, :60] += 5
-    found = most_changed(before, after, DETAIL)
+    found = most_changed(picture(before), picture(after), (1600, 2000))
     assert abs(found[0] - top) <= 8
     assert abs(found[1] - left) <= 8
-
-
-def test_images_smaller_than_the_detail_are_whole():
-    before = np.zeros((100, 2000, 3), np.uint8)
-    after = before.copy()
-    after[:, 1990:] = 9
-    assert most_changed(before, after, DETAIL) == (0, 2000 - DETAIL)
 
 
 def test_large_images_get_a_detail_at_full_size_and_small_ones_none(tmp_path, photo):
@@ -49,3 +44,7 @@ def test_large_images_get_a_detail_at_full_size_and_small_ones_none(tmp_path, ph
     assert sizes["large.png", "before"] == (640, 640)
     assert sizes["small.png", "before"] == (320, 320)
     assert sizes["small.png", "before_detail"] is None
+    many = Thumbnails(hidden, 301)
+    for job in list_jobs(tmp_path / "in", tmp_path / "out"):
+        many(job)
+    assert not thumbnail_file(hidden, "large.png", "before_detail").exists(), "pages of many images hold none"

@@ -97,7 +97,7 @@ def test_what_is_there_is_replaced_if_asked(folder, model):
 
 
 def test_a_model_that_is_no_autoencoder(folder):
-    with pytest.raises(UserError, match="is a Restoration, not an autoencoder"):
+    with pytest.raises(UserError, match=r"\(Restoration\) is not an autoencoder"):
         encode(folder, "t.npz", save_model(Path("m.ckpt")))
 
 

@@ -87,5 +87,5 @@ def test_what_cannot_be_meant_is_one_line(given, said):
 
 def test_a_model_that_is_no_autoencoder():
     picture(Path("in/a.png"), [0.1, 0.0, 0.0])
-    with pytest.raises(UserError, match="is a Restoration, not an autoencoder"):
+    with pytest.raises(UserError, match=r"\(Restoration\) is not an autoencoder"):
         reconstruct("in", "out", save_model(Path("m.ckpt")), **CPU)

@@ -87,5 +87,5 @@ def test_a_checkpoint_is_opened_for_evaluation(tmp_path):
 
 
 def test_other_models_are_refused():
-    with pytest.raises(UserError, match="the model is a Restoration, not an autoencoder"):
+    with pytest.raises(UserError, match=r"the model \(Restoration\) is not an autoencoder"):
         open_autoencoder(img2img.build(RECIPE))

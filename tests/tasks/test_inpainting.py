@@ -135,7 +135,7 @@ def test_a_model_that_fills_holes_asks_for_them_and_no_other_takes_them(program,
     place = [f"--restore.input={photos}", "--restore.output=restored"]
     with pytest.raises(SystemExit):
         program("predict", "--ckpt_path=best", *place, config="inpaint.yaml")
-    assert "--mask" in capsys.readouterr().err
+    assert "--restore.mask" in capsys.readouterr().err
     assert not Path("out.png").exists()
 
 

@@ -40,6 +40,12 @@ def test_a_task_comes_back_with_its_weights():
     assert not torch.equal(loaded(image), image)
 
 
+def test_a_loaded_task_can_be_trained_with_any_optimizer(checkpoint):
+    kept = torch.load(checkpoint, weights_only=True)
+    assert kept["img2img"]["optimizer"] == "MuonAdamW"
+    assert load(checkpoint)._trained_with is None
+
+
 def test_short_names_are_enough_to_build_but_not_in_a_file():
     network = {"class_path": "RestorationUNet", "init_args": {"channels": [8, 8]}}
     short = {"class_path": "Restoration", "init_args": {"network": network, "loss": {"class_path": "L1Loss"}}}

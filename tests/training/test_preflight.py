@@ -73,6 +73,19 @@ def test_the_network_gets_the_size_of_the_images():
     assert check("fit", ["--config=autoencode.yaml", *both]).argv[1:] == both
 
 
+def test_weights_keep_the_sizes_of_their_network():
+    found = check("fit", ["--config=autoencode.yaml", "--data.image_size=[32,32]", "--model.weights=denoise"])
+    assert not any(argument.startswith("--model.network") for argument in found.argv)
+
+
+def test_options_of_predict_belong_to_it():
+    with pytest.raises(UserError, match=r"--restore.tile belongs to img2img predict, not to fit"):
+        check("fit", ["--config=denoise.yaml", "--restore.tile=64"])
+    config = yaml.safe_load(find_config("denoise").read_text()) | {"restore": {"tile": 64}, "data": "CorruptedPairs"}
+    Path("both.yaml").write_text(yaml.safe_dump(config))
+    assert "restore" not in check("fit", ["--config=both.yaml"]).argv[0]
+
+
 def test_masks_among_the_images_are_warned_of():
     for name in ("good", "blowhole", "blowhole_masks"):
         Path("tiles", name).mkdir(parents=True)
