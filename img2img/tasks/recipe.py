@@ -96,7 +96,7 @@ def load(model: str | Path, trust: Collection[str] = ()) -> Task:
 
 
 def _of_the_model(about: dict[str, Any]) -> dict[str, Any]:
-    """Returns what a checkpoint says of its model, without the state of its training, which a loaded task starts anew."""
+    """Returns what a checkpoint says of its model, without the state of its training."""
     return {name: value for name, value in about.items() if name not in ("decay_from", "optimizer")}
 
 
