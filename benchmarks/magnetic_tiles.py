@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from benchmarks.autoencoders import fit, machine, plus_minus
-from img2img.commands.score import score
+from img2img.anomaly.scoring import score
 
 DEFECTS = ("blowhole", "break", "uneven")
 TRAINED, HELD_OUT = 480, 40
@@ -65,7 +65,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="with good/, blowhole/, blowhole_masks/ …")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=260)
     parser.add_argument("--by-tile", action="store_true", help="all photographs of a tile on one side")
     parser.add_argument("--maps", type=Path, help="folder for the first seed's heat maps")
     parser.add_argument(
