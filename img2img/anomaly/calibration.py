@@ -5,7 +5,6 @@ Every `fit` of an autoencoder ends with it, on `best.ckpt` and `last.ckpt`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +69,7 @@ def check_quantile(quantile: float) -> None:
         UserError: If the quantile is not between 0 and 1.
     """
     if not 0 < quantile < 1:
-        raise UserError(f"the quantile is a share of normal images between 0 and 1, such as 0.95, not {quantile}")
+        raise UserError(f"the quantile is a fraction of normal images between 0 and 1, such as 0.95, not {quantile}")
 
 
 def calibrate_checkpoint(path: Path, task: Task, data: NormalImages, where: Devices, freeze: bool) -> None:
@@ -102,30 +101,6 @@ def calibrate_checkpoint(path: Path, task: Task, data: NormalImages, where: Devi
         now = {name: value.cpu().to(weights[name].dtype) for name, value in task.state_dict().items()}
         weights.update({name: value for name, value in now.items() if not value.equal(weights[name])})
     _write(checkpoint, path)
-
-
-def copy_statistics(calibrated: Path, path: Path) -> bool:
-    """Copies the statistics of a calibrated checkpoint into another of the same weights, which need no calibration.
-
-    Args:
-        calibrated: The calibrated checkpoint; read by the first process only.
-        path: The other; read and written by the first process only.
-
-    Returns:
-        Whether the weights are the same, and the statistics were copied; on every process.
-    """
-    same = False
-    if first_process() and calibrated.exists() and path.exists():
-        source, target = read_checkpoint(calibrated), read_checkpoint(path)
-        same = _equal(source["state_dict"], target["state_dict"])
-        if same:
-            target[CHECKPOINT_KEY]["statistics"] = source[CHECKPOINT_KEY]["statistics"]
-            _write(target, path)
-    return gather([same])[0]
-
-
-def _equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 def _write(checkpoint: dict[str, Any], path: Path) -> None:

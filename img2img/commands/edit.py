@@ -38,10 +38,10 @@ def run(command: str, arguments: Sequence[str]) -> None:
         f"{Path(options[end]).name} ({count})" for end, count in zip(("start", "end"), result.images, strict=True)
     )
     if result.told_apart is None:
-        apart = "too few images to say how far their codes are apart"
+        apart = "too few images to say how far apart their latents are"
     else:
         right = 100 * result.told_apart
-        apart = f"a linear classifier tells {right:.1f} % of their codes apart, chance 50 %"
+        apart = f"a linear classifier tells {right:.1f} % of their latents apart, chance 50 %"
     print(printable(f"{len(result.files)} image(s) edited: {options['output']}; {before} and {after}: {apart}"))
     if result.problems:
         raise SystemExit(1)

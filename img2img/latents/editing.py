@@ -97,7 +97,9 @@ def edit(
     (before, unread), (after, unread_after) = (_codes(task, folder, where, progress) for folder in folders)
     step = (mean_direction if direction == "mean" else classifier_direction)(before, after)
     if not step.any():
-        raise UserError(f"the codes of {folders[0]} and {folders[1]} do not differ: nothing to move along")
+        raise UserError(
+            f"the latents of {folders[0]} and {folders[1]} do not differ, so there is no direction to move in"
+        )
     right = told_apart(before, after)
     moved_by = torch.from_numpy(strength * step).float()
 

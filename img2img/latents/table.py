@@ -99,7 +99,7 @@ class LatentTable:
 
     def _save_csv(self, part: Path) -> None:
         columns = dict(self._columns())
-        # Names that are no Unicode get into the file as the bytes that they are on the disk.
+        # Names that are not valid Unicode get into the file as the bytes that they are on the disk.
         with part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
             writer = csv.writer(file)
             writer.writerow(columns)
@@ -180,7 +180,7 @@ def _of_columns(columns: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
 
 
 def _unicode(values: Sequence[str] | Floats) -> Any:
-    """Returns names as Parquet can hold them: with escapes for bytes that are no Unicode."""
+    """Returns names as Parquet can hold them: with escapes for bytes that are not valid Unicode."""
     if isinstance(values, np.ndarray):
         return values
     return [name.encode("utf-8", "backslashreplace").decode() for name in values]

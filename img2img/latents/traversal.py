@@ -107,7 +107,9 @@ def _quantiles(task: Autoencoder) -> Tensor:
 
     quantiles = training_latents(task).quantiles
     if quantiles is None:
-        raise UserError("this checkpoint knows no quantiles of the codes of its training images")
+        raise UserError(
+            "this checkpoint holds no quantiles of its training images' latents: train it again with `img2img fit`"
+        )
     return quantiles
 
 

@@ -20,6 +20,8 @@ from img2img.tasks.packed import DamagedFile, read_packed
 
 CHECKPOINT_KEY = "img2img"
 CHECKPOINT_FORMAT = 1
+OF_TRAINING = ("decay_from", "optimizer")
+"""What a checkpoint holds under `CHECKPOINT_KEY` only for training to go on."""
 
 
 class CheckpointError(UserError):

@@ -15,7 +15,14 @@ from torch import nn
 
 from img2img.shipped import find_model
 from img2img.tasks.base import Task
-from img2img.tasks.checkpoint import CHECKPOINT_FORMAT, CHECKPOINT_KEY, CheckpointError, check_fit, read_weights
+from img2img.tasks.checkpoint import (
+    CHECKPOINT_FORMAT,
+    CHECKPOINT_KEY,
+    OF_TRAINING,
+    CheckpointError,
+    check_fit,
+    read_weights,
+)
 from img2img.tasks.spandrel_models import published
 
 # Not all of torch, whose other modules are not networks. Not torchmetrics: some of its metrics, which are modules too,
@@ -97,7 +104,7 @@ def load(model: str | Path, trust: Collection[str] = ()) -> Task:
 
 def _of_the_model(about: dict[str, Any]) -> dict[str, Any]:
     """Returns what a checkpoint says of its model, without the state of its training."""
-    return {name: value for name, value in about.items() if name not in ("decay_from", "optimizer")}
+    return {name: value for name, value in about.items() if name not in OF_TRAINING}
 
 
 def _with_full_names(value: Any) -> Any:

@@ -138,9 +138,8 @@ class Restoration(PairedTask):
             raise UserError(f"tensors are taken as [0, 1], and this one has {float(image.max()):g}: divide it by 255")
         holes = None if mask is None else torch.as_tensor(mask)
         if image.ndim == 3:
-            return self.restore(image[None], holes if holes is None or holes.ndim == 4 else holes[None], memory, tile)[
-                0
-            ]
+            hole = holes if holes is None or holes.ndim == 4 else holes[None]
+            return self.restore(image[None], hole, memory, tile)[0]
         tiling = Planner(self, image.device, memory, tile)(*image.shape[-2:])
         parts = []
         for n in range(len(image)):

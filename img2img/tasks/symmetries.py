@@ -30,10 +30,10 @@ def mean_over_symmetries(
     padding = (0, -width % stride, 0, -height % stride)
     images = F.pad(image, padding, mode="replicate")
     masks = None if mask is None else F.pad(mask, padding, mode="replicate")
-    total = torch.zeros(())
+    total = torch.zeros((), device=image.device)
     for number in range(8):
         turned = None if masks is None else _turn(masks, number)
-        total = total.to(image.device) + _turn_back(restore(_turn(images, number), turned), number)
+        total = total + _turn_back(restore(_turn(images, number), turned), number)
     return (total / 8)[..., : height * scale, : width * scale]
 
 

@@ -71,7 +71,7 @@ def pack(
     if target.suffix != ".safetensors":
         raise UserError(f"the output {output} must end in .safetensors, which says what kind of file it is")
     check_free(target, overwrite)
-    from img2img.tasks.checkpoint import CHECKPOINT_KEY, CheckpointError, read_checkpoint
+    from img2img.tasks.checkpoint import CHECKPOINT_KEY, OF_TRAINING, CheckpointError, read_checkpoint
     from img2img.tasks.packed import write_packed
 
     path = find_model(model, "the checkpoint")
@@ -79,8 +79,7 @@ def pack(
     about = contents.get(CHECKPOINT_KEY)
     if not isinstance(about, dict) or not isinstance(about.get("recipe"), dict):
         raise CheckpointError(f"{path} holds no recipe: only what `img2img fit` trained can be packed")
-    of_training = ("format", "decay_from", "optimizer")
-    kept = {name: value for name, value in about.items() if name not in of_training}
+    kept = {name: value for name, value in about.items() if name not in ("format", *OF_TRAINING)}
     seeds = [value["seed"] for value in contents.values() if isinstance(value, dict) and "next_sample" in value]
     if seeds:  # tells which images were held out if one folder was divided
         kept["seed"] = seeds[0]

@@ -1,5 +1,4 @@
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from img2img.anomaly.calibration import calibrate, copy_statistics
+from img2img.anomaly.calibration import calibrate
 from img2img.callbacks import LastCheckpoint
 from img2img.cli import main
 from img2img.data import WholeImages
@@ -266,23 +265,6 @@ def test_of_many_images_all_latents_are_known_and_some_reconstructions_measured(
         errors = ((few(images) - images) ** 2).mean((0, 1))
     assert torch.allclose(few.statistics.errors[""], errors, atol=1e-6)
     assert not torch.allclose(few.statistics.errors[""], every.statistics.errors[""], atol=1e-6)
-
-
-def test_a_checkpoint_of_the_same_weights_takes_the_statistics_of_a_calibrated_one(trained):
-    for name in ("best", "same"):
-        shutil.copy(trained / "runs/autoencode/0/best.ckpt", f"{name}.ckpt")
-    checkpoint = torch.load("same.ckpt", weights_only=True)
-    kept = checkpoint[CHECKPOINT_KEY].pop("statistics")
-    torch.save(checkpoint, "same.ckpt")
-    assert copy_statistics(Path("best.ckpt"), Path("same.ckpt"))
-    found = torch.load("same.ckpt", weights_only=True)[CHECKPOINT_KEY]["statistics"]
-    assert found["scores"]["error"]["threshold"] == kept["scores"]["error"]["threshold"]
-    assert torch.equal(found["latents"]["codes"], kept["latents"]["codes"])
-    checkpoint["state_dict"][next(iter(checkpoint["state_dict"]))] += 1
-    torch.save(checkpoint, "other.ckpt")
-    assert not copy_statistics(Path("best.ckpt"), Path("other.ckpt"))
-    assert "statistics" not in torch.load("other.ckpt", weights_only=True)[CHECKPOINT_KEY]
-    assert not copy_statistics(Path("best.ckpt"), Path("none.ckpt"))
 
 
 def test_statistics_in_checkpoints_are_laid_out_as_ever(trained):
