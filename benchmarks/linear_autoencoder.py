@@ -18,7 +18,7 @@ import torch
 from sklearn.decomposition import PCA
 
 from benchmarks.autoencoders import data_of, fit, images_of, machine, open_run
-from img2img.tasks.pca import fit_principal, principal_of
+from img2img.tasks.pca import fit_principal, principal_axes
 
 
 def main() -> None:
@@ -41,7 +41,7 @@ def main() -> None:
     values = images.reshape(len(images), -1).astype(np.float64)
     reference = PCA(options.latents, svd_solver="full").fit(values)
     incremental = fit_principal([images], options.latents)
-    learnt = principal_of(task.network.principal_basis(), torch.from_numpy(values.mean(0)).float(), [images])
+    learnt = principal_axes(task.network, incremental, [images])
     with torch.inference_mode():
         drawn = task.network(torch.from_numpy(images)).numpy().reshape(values.shape)
     best = reference.inverse_transform(reference.transform(values))

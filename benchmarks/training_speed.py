@@ -1,15 +1,20 @@
-"""How much of a bare PyTorch loop's speed `img2img fit` reaches, data preparation included.
+"""How much of a bare PyTorch loop's speed `img2img fit` reaches for each default network, and where the rest goes.
 
-Runs, in turn and in one process, the bare loop (same network, loss, optimizer, precision and batch size, with its one
-batch already in memory) and `img2img fit --config denoise.yaml`, each a few times, and prints pixels per second from a
-given step to the end; validation is excluded.
+Runs, in turn and in one process, `img2img fit --config X` and a bare loop on the same task (same network, loss,
+optimizer, precision and batch, which is already in memory), each a few times. Prints pixels per second from a given
+step to the end, validation excluded; then the shares of a run's time that waiting for data and the callbacks take, by
+Lightning's SimpleProfiler, and the share of the validations in a run of the config's own length.
 
-    python benchmarks/training_speed.py [--steps 150] [--from-step 50] [--repeats 2] [--compile] [-- any flags of fit]
+    python benchmarks/training_speed.py [denoise inpaint …] [--steps 150] [--from-step 50] [--repeats 5] [--compile]
+                                        [-- any flags of fit]
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import importlib
+import io
 import json
 import os
 import platform
@@ -17,6 +22,7 @@ import statistics
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,99 +31,173 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 sys.path.insert(0, str(Path(__file__).parent))  # so that the CLI finds StepClock by its class path
 
+CONFIGS = ("denoise", "inpaint", "colorize", "autoencode", "vae")
+"""A config for each default network."""
+PARTS = {
+    "waiting for data": ("train_dataloader_next",),
+    "averaging": ("AveragedWeights",),
+    "checkpoints": ("LastCheckpoint", "BestCheckpoint"),
+    "logging": ("RunRecord", "LearningRateMonitor", "Throughput", "log_train"),
+}
+"""What a share is called, and the parts of the profiler's names that it adds up."""
+
 
 class StepClock(Callback):
-    """Notes the time after each training step, the shape of the batches and the precision, as JSON."""
+    """Notes the time after each training step, the first batch and the time of the validations."""
 
-    def __init__(self, file: str) -> None:
-        self.file = file
+    latest: StepClock  # of the last run in this process
+
+    def __init__(self) -> None:
         self.times: list[float] = []
+        self.batch: dict[str, Any] = {}
+        self.validation = 0.0
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keeps the trainer, from which the bare loop takes the same task and optimizer."""
+        self.trainer, StepClock.latest = trainer, self
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Notes the time; writes everything after the last step, before the final validation."""
+        """Notes the time."""
         self.times.append(time.perf_counter())
-        if trainer.global_step == trainer.max_steps:
-            shape = list(batch["input"].shape)
-            Path(self.file).write_text(
-                json.dumps({"times": self.times, "shape": shape, "precision": trainer.precision})
-            )
+        self.batch = self.batch or batch
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Notes when a validation begins."""
+        self.validation -= time.perf_counter()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Adds a validation's time."""
+        self.validation += time.perf_counter()
 
 
-def fit_speed(steps: int, from_step: int, flags: list[str]) -> tuple[float, list[int], str]:
-    """Returns the pixels per second of `img2img fit`, the shape of its batches and its precision."""
+@dataclass(frozen=True)
+class Run:
+    """What a run of `fit` noted.
+
+    Attributes:
+        speed: Pixels per second, validation excluded.
+        clock: What was noted, with the trainer.
+        shares: Fractions of the time of training, by part.
+    """
+
+    speed: float
+    clock: Any
+    shares: dict[str, float]
+
+
+def fit(config: str, steps: int, from_step: int, folder: Path, flags: list[str]) -> Run:
+    """Runs `img2img fit` on a config; its validations come as often as the config says."""
     from img2img.cli import main
 
-    with tempfile.TemporaryDirectory() as folder:
-        clock = [{"class_path": "training_speed.StepClock", "init_args": {"file": f"{folder}/clock.json"}}]
-        os.environ.pop("IMG2IMG_RUN", None)
-        length = [f"--trainer.max_steps={steps}", f"--trainer.val_check_interval={steps}"]
-        place = [f"--trainer.default_root_dir={folder}/runs", f"--trainer.callbacks={json.dumps(clock)}"]
-        main(["fit", "--config", "denoise.yaml", *length, *place, *flags])
-        noted = json.loads(Path(folder, "clock.json").read_text())
-    return _speed(noted["times"], noted["shape"], from_step), noted["shape"], noted["precision"]
+    profiler = {"class_path": "SimpleProfiler", "init_args": {"dirpath": str(folder), "filename": "profile"}}
+    given = [f"--trainer.max_steps={steps}", "--trainer.enable_progress_bar=false", *flags]
+    watched = [f"--trainer.profiler={json.dumps(profiler)}", '--trainer.callbacks=["training_speed.StepClock"]']
+    os.environ.pop("IMG2IMG_RUN", None)  # an earlier run's
+    with contextlib.redirect_stdout(io.StringIO()):
+        main(["fit", "--config", f"{config}.yaml", *given, *watched, f"--trainer.default_root_dir={folder}/runs"])
+    clock = importlib.import_module("training_speed").StepClock.latest  # not this module's, which runs as __main__
+    training = clock.times[-1] - clock.times[0]
+    durations = {name: sum(seconds) for name, seconds in clock.trainer.profiler.recorded_durations.items()}
+    shares = {
+        part: sum(seconds for name, seconds in durations.items() if _is_of(name, keys)) / training
+        for part, keys in PARTS.items()
+    }
+    return Run(_speed(clock.times, clock.batch, from_step), clock, shares)
 
 
-def bare_speed(
-    steps: int, from_step: int, shape: list[int], precision: str, compiled: bool = False
-) -> tuple[float, float]:
-    """Returns the pixels per second of a bare loop on the same network, and the seconds of its first step."""
-    from img2img.networks import RestorationUNet
-    from img2img.tasks import Charbonnier, MuonAdamW
+def share_of_validation(config: str, run: Run) -> float:
+    """Returns the share of the validations in a run as long as the config says."""
+    from img2img.training.preflight import find_config, read_config
 
-    torch.manual_seed(0)
-    network: torch.nn.Module = RestorationUNet().to(memory_format=torch.channels_last)
-    loss = Charbonnier()
-    optimizer = MuonAdamW(network.parameters())
+    trainer = read_config(find_config(f"{config}.yaml"))["trainer"]
+    validations = trainer["max_steps"] / trainer.get("val_check_interval", 100) * run.clock.validation
+    training = trainer["max_steps"] * _pixels(run.clock.batch) / run.speed
+    return float(validations / (validations + training))
+
+
+def _is_of(name: str, keys: tuple[str, ...]) -> bool:
+    """Returns whether a duration belongs to a part of the training steps, not of set-up or validation."""
+    in_step = name.endswith(("on_train_batch_start", "on_train_batch_end", "next")) and "val" not in name
+    return in_step and any(key in name for key in keys)
+
+
+def bare(run: Run, steps: int, from_step: int, compiled: bool = False) -> tuple[float, float]:
+    """Returns the pixels per second of a bare loop on a run's task, and the seconds of its first step."""
+    trainer = run.clock.trainer
+    task, optimizer, batch = trainer.lightning_module.train(), trainer.optimizers[0], run.clock.batch
+    task.log = lambda *args, **kwargs: None  # there is no loop that it could log to
     began = time.perf_counter()
     if compiled:
-        network = torch.compile(network)  # type: ignore[assignment]
-    target = torch.rand(shape).to(memory_format=torch.channels_last)
-    noisy = target + 0.1 * torch.randn_like(target)
+        task.network.compile()
     times = []
     for _ in range(steps):
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
-            value = loss(network(noisy), target)
+        with torch.autocast("cpu", torch.bfloat16, enabled=trainer.precision == "bf16-mixed"):
+            loss = task.training_step(batch, 1)
         optimizer.zero_grad()
-        value.backward()
+        loss.backward()
         optimizer.step()
         times.append(time.perf_counter())
-    return _speed(times, shape, from_step), times[0] - began
+    return _speed(times, batch, from_step), times[0] - began
 
 
-def _speed(times: list[float], shape: list[int], from_step: int) -> float:
-    count, _, height, width = shape
-    return count * height * width * (len(times) - from_step) / (times[-1] - times[from_step - 1])
+def _speed(times: list[float], batch: dict[str, Any], from_step: int) -> float:
+    return _pixels(batch) * (len(times) - from_step) / (times[-1] - times[from_step - 1])
+
+
+def _pixels(batch: dict[str, Any]) -> int:
+    count, _, height, width = batch["input"].shape
+    return int(count * height * width)
+
+
+def measure(config: str, options: argparse.Namespace) -> None:
+    """Prints the row of a config."""
+    length = options.steps, options.from_step
+    once = [f"--trainer.val_check_interval={options.steps}"]  # one validation, at the end
+    runs, loops = [], []
+    for _ in range(options.repeats):
+        with tempfile.TemporaryDirectory() as folder:
+            runs.append(fit(config, *length, Path(folder), [*once, *options.flags]))
+            loops.append(bare(runs[-1], *length)[0])
+    ratios = [run.speed / loop for run, loop in zip(runs, loops, strict=True)]
+    shares = [f"{100 * statistics.median(run.shares[part] for run in runs):.1f}" for part in PARTS]
+    shares.append(f"{100 * statistics.median(share_of_validation(config, run) for run in runs):.1f}")
+    speeds = f"{statistics.median(loops) / 1e3:.0f} | {statistics.median(run.speed for run in runs) / 1e3:.0f}"
+    ratio = f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
+    print(f"| {config} | {speeds} | {ratio} | {' | '.join(shares)} |", flush=True)
+    if options.compile:
+        with tempfile.TemporaryDirectory() as folder:
+            run = fit(config, *length, Path(folder), [*once, *options.flags])
+            speed, start = bare(run, *length, compiled=True)
+        print(
+            f"| … bare, torch.compile | {speed / 1e3:.0f} | | {start:.0f} s for the first step |"
+            + " |" * (len(PARTS) + 1)
+        )
 
 
 def main() -> None:
     """Measures and prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("configs", nargs="*", default=CONFIGS, help=f"default: {' '.join(CONFIGS)}")
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--from-step", type=int, default=50)
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--compile", action="store_true", help="the bare loop with torch.compile as well")
-    parser.add_argument("flags", nargs="*", help="flags of `img2img fit`, after --")
-    options = parser.parse_args()
-    fitted, bare = [], []
-    for _ in range(options.repeats):
-        speed, shape, precision = fit_speed(options.steps, options.from_step, options.flags)
-        fitted.append(speed)
-        bare.append(bare_speed(options.steps, options.from_step, shape, precision)[0])
+    given = sys.argv[1:]
+    split = given.index("--") if "--" in given else len(given)
+    options = parser.parse_args(given[:split])
+    options.flags = given[split + 1 :]
     print(
-        f"\n{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+        f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
+        f"seed 0, steps {options.from_step} to {options.steps}, medians of {options.repeats} pairs\n"
     )
-    print(f"batches {shape}, {precision}, steps {options.from_step} to {options.steps}, seed 0\n")
-    print("| loop | kpx/s, each run |")
-    print("|---|---|")
-    print(f"| bare PyTorch, data in memory | {', '.join(f'{s / 1e3:.1f}' for s in bare)} |")
-    print(f"| `img2img fit` | {', '.join(f'{s / 1e3:.1f}' for s in fitted)} |")
-    ratios = [a / b for a, b in zip(fitted, bare, strict=True)]
-    if options.compile:
-        speed, start = bare_speed(options.steps, options.from_step, shape, precision, compiled=True)
-        print(f"| bare PyTorch, torch.compile | {speed / 1e3:.1f} ({start:.0f} s for the first step) |")
-    print(f"\nratio, each pair: {', '.join(f'{r:.3f}' for r in ratios)}; median {statistics.median(ratios):.3f}")
+    print(
+        f"| config | bare, kpx/s | fit, kpx/s | ratio | {' | '.join(f'{part}, %' for part in [*PARTS, 'validation'])} |"
+    )
+    print("|---" * (5 + len(PARTS)) + "|")
+    for config in options.configs:
+        measure(config, options)
 
 
 if __name__ == "__main__":

@@ -10,21 +10,18 @@ from img2img.errors import UserError
 
 _PACKAGE = Path(__file__).parent
 _CLONE = _PACKAGE.parent
-# A wheel carries the folders inside the package. An editable install must use the clone's own folders, as a copy made
-# when a wheel was built would grow stale: so the clone comes first.
-_IN_CLONE = {
-    "configs": _CLONE / "configs",
-    "starter": _CLONE / "data" / "starter",
-    "starter_jpeg": _CLONE / "data" / "starter_jpeg",
-}
+_IN_CLONE = {"configs": "configs", "starter": "data/starter", "starter_jpeg": "data/starter_jpeg"}
 
 
 def shipped_folder(name: str) -> Path | None:
     """Returns the shipped folder `configs`, `starter` or `starter_jpeg`; None for any other name."""
     if name not in _IN_CLONE:
         return None
-    if (_CLONE / "pyproject.toml").is_file() and _IN_CLONE[name].is_dir():
-        return _IN_CLONE[name]
+    # A wheel carries the folders inside the package. An editable install must use the clone's own folders, as a copy
+    # made when a wheel was built would grow stale: so the clone comes first.
+    in_clone = _CLONE / _IN_CLONE[name]
+    if (_CLONE / "pyproject.toml").is_file() and in_clone.is_dir():
+        return in_clone
     return _PACKAGE / "shipped" / name
 
 
@@ -61,8 +58,8 @@ def find_model(model: str | Path, option: str = "--model") -> Path:
     models = shipped_models()
     if isinstance(model, str) and model in models:
         if Path(model).exists():
-            message = f"{option} {model} is the shipped model; the file of that name here is ./{model}"
-            warnings.warn(message, stacklevel=2)
+            said = f"{option} {model} is the shipped model; the file of that name here is ./{model}"
+            warnings.warn(said, stacklevel=2)
         return models[model]
     path = Path(model).expanduser()
     if path.is_file():

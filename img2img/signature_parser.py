@@ -14,32 +14,30 @@ from docstring_parser import parse
 def parser_of(
     function: Callable[..., Any],
     command: str,
-    description: str,
     positional: Collection[str] = ("input", "output"),
-    hidden: Collection[str] = (),
     names: Mapping[str, str] | None = None,
     shared: Sequence[Callable[..., Any]] = (),
 ) -> argparse.ArgumentParser:
     """Returns the parser of a command.
 
     A parameter without default is required. `bool` becomes a switch, `int` and `float` numbers, `Literal` a choice, and
-    a sequence an option that may be given several times; anything else is text. Annotations are read as text: nothing
-    that they name is imported. Options may have hyphens instead of underscores.
+    a sequence an option that may be given several times; anything else is text. `progress` is not an option: it is
+    True. Annotations are read as text: nothing that they name is imported. Options may have hyphens for underscores.
 
     Args:
-        function: Function with the command's parameters, which its docstring (Google style) describes.
+        function: Function with the command's parameters; its docstring (Google style) describes it and them.
         command: The command's name.
-        description: What the command does, in one line.
         positional: Parameters that are given by position.
-        hidden: Parameters that are left out of the command line.
         names: Options whose names differ from their parameters', such as `{"start": "from"}`.
         shared: Classes or functions whose parameters the function takes as `**kwargs`.
     """
-    parser = _Parser(f"img2img {command}", description=description)
+    parser = _Parser(f"img2img {command}", description=parse(inspect.getdoc(function) or "").short_description)
     for source in (function, *shared):
         texts = {entry.arg_name: entry.description or "" for entry in parse(inspect.getdoc(source) or "").params}
         for name, parameter in inspect.signature(source).parameters.items():
-            if name not in hidden and parameter.kind is not inspect.Parameter.VAR_KEYWORD:
+            if name == "progress":
+                parser.set_defaults(progress=True)
+            elif parameter.kind is not inspect.Parameter.VAR_KEYWORD:
                 _add(parser, parameter, texts.get(name, ""), name in positional, (names or {}).get(name, name))
     return parser
 
@@ -62,7 +60,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _underscored(word: str) -> str:
     option, equals, value = word.partition("=")
-    return option[:2] + option[2:].replace("-", "_") + equals + value if word.startswith("--") else word
+    return "--" + option[2:].replace("-", "_") + equals + value if word.startswith("--") else word
 
 
 def _add(parser: argparse.ArgumentParser, parameter: inspect.Parameter, text: str, by_place: bool, option: str) -> None:
@@ -70,7 +68,7 @@ def _add(parser: argparse.ArgumentParser, parameter: inspect.Parameter, text: st
     required, text = parameter.default is inspect.Parameter.empty, " ".join(text.split()).replace("%", "%%")
     if by_place:
         optional = {} if required else {"nargs": "?", "default": parameter.default}
-        parser.add_argument(name, help=text, **optional)
+        parser.add_argument(name, help=text, **({"nargs": "+"} if "Sequence[" in kind else optional))
         return
     given: dict[str, Any] = {"dest": name, "help": text}
     given |= {"required": True} if required else {"default": parameter.default}
@@ -81,10 +79,6 @@ def _add(parser: argparse.ArgumentParser, parameter: inspect.Parameter, text: st
     elif kind.startswith("Sequence["):
         given |= {"action": "append", "default": [], "metavar": option.upper()}
     else:
-        numbers = {"int": int, "float": float, "int | str": _number_or_word}
+        numbers = {"int": int, "float": float, "int | str": lambda word: int(word) if word.isdigit() else word}
         given |= {"type": numbers.get(kind.removesuffix(" | None"), str), "metavar": option.upper()}
     parser.add_argument(f"--{option}", **given)
-
-
-def _number_or_word(text: str) -> int | str:
-    return int(text) if text.isdigit() else text

@@ -7,10 +7,18 @@ import warnings
 from typing import Any, Literal
 
 import torch
+from lightning.fabric.plugins.io import TorchCheckpointIO
+from lightning.pytorch import LightningModule
 from lightning.pytorch import Trainer as LightningTrainer
 from lightning.pytorch.accelerators import Accelerator
+from lightning.pytorch.plugins.precision import DoublePrecision
+from lightning.pytorch.strategies import Strategy
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from lightning.pytorch.trainer.connectors.accelerator_connector import _PRECISION_INPUT  # type: ignore[attr-defined]
 from lightning.pytorch.utilities import rank_zero_only
+
+from img2img.checkpoint_io import SafeCheckpointIO
+from img2img.distributed import FullyShardedStrategy, Launcher, is_loss, loss, set_timeout
 
 Precision = Literal["auto"] | _PRECISION_INPUT
 
@@ -20,11 +28,17 @@ class Trainer(LightningTrainer):
 
     Args:
         accelerator: Lightning's, such as `auto`, `cpu` or `gpu`.
-        precision: One of Lightning's names, or `auto`: bfloat16 autocast where the hardware supports it natively, else
-            float32.
+        precision: One of Lightning's names, or `auto`, see `best_precision`.
         use_distributed_sampler: False, because our own samplers split the data among processes.
+        strategy: Lightning's, such as `ddp`; `fsdp` is `FullyShardedStrategy`, also on the CPU.
+        timeout: Seconds that processes wait for each other before one counts as lost; None for Lightning's 30 minutes.
         kwargs: Lightning's other arguments.
+
+    Attributes:
+        outlives_others: Whether this process goes on when another one of its machine is lost.
     """
+
+    outlives_others = False
 
     def __init__(
         self,
@@ -32,23 +46,44 @@ class Trainer(LightningTrainer):
         accelerator: str | Accelerator = "auto",
         precision: Precision | None = "auto",
         use_distributed_sampler: bool = False,
+        strategy: str | Strategy = "auto",
+        timeout: float | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
             accelerator=accelerator,
             precision=best_precision(accelerator) if precision == "auto" else precision,
             use_distributed_sampler=use_distributed_sampler,
+            strategy=FullyShardedStrategy() if strategy == "fsdp" else strategy,
             **kwargs,
         )
+        set_timeout(self.strategy, timeout)
+        if type(self.strategy.checkpoint_io) is TorchCheckpointIO:  # not another one that a plugin or strategy brings
+            self.strategy.checkpoint_io = SafeCheckpointIO()
+        launcher = self.strategy.launcher
+        if isinstance(launcher, _SubprocessScriptLauncher):
+            self.strategy._launcher = Launcher(launcher, lambda: self.outlives_others)
+
+    def _run(self, model: LightningModule, *args: Any, **kwargs: Any) -> Any:
+        # The one method that fit, validate, test and predict share.
+        if isinstance(self.precision_plugin, DoublePrecision):
+            self.precision_plugin.convert_module(model)  # Lightning does after it loads a checkpoint, which it rounds
+        try:
+            return super()._run(model, *args, **kwargs)
+        except Exception as error:
+            if self.world_size > 1 and is_loss(error):
+                if isinstance(self.strategy.launcher, Launcher):
+                    self.strategy.launcher.end_others()
+                raise loss(error, getattr(self.strategy, "_timeout", None)) from error
+            raise
 
 
 def best_precision(accelerator: str | Accelerator) -> Literal["bf16-mixed", "32-true"]:
-    """Returns bfloat16 autocast for hardware that has it natively, and float32 where it would be emulated.
+    """Returns bfloat16 autocast where the hardware has it natively, else float32.
 
-    Emulation is slower than float32, on CPUs by an order of magnitude.
+    Emulated bfloat16 is slower than float32, on CPUs by an order of magnitude.
     """
-    gpu = accelerator in ("gpu", "cuda") or (accelerator == "auto" and torch.cuda.is_available())
-    if gpu and torch.cuda.is_available():
+    if accelerator in ("gpu", "cuda", "auto") and torch.cuda.is_available():
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     elif accelerator == "cpu" or (accelerator == "auto" and not torch.backends.mps.is_available()):
         native = cpu_has_bf16()

@@ -19,12 +19,13 @@ ORDER = [
     {"callbacks"},
     {"tasks"},
     {"trainer"},
+    {"distributed", "checkpoint_io"},
     {"data"},
     {"tiling"},
     {"imaging"},
     {"networks"},
     {"corruptions"},
-    {"shipped", "errors", "version", "signature_parser"},
+    {"shipped", "errors", "version", "signature_parser", "own_classes", "plain_yaml"},
 ]
 """The rooms, the highest first; those of a set stand beside each other and do not import one another but leaves."""
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}

@@ -1,5 +1,6 @@
 """What a person sees who types something, right or wrong."""
 
+import errno
 import re
 import subprocess
 import sys
@@ -50,7 +51,7 @@ def test_help_lists_every_command_without_heavy_imports():
             "--ckpt_path no.ckpt does not exist",
         ),
         (["restore", "nowhere", "out", "--model", "m.ckpt"], "nowhere does not exist"),
-        (["restore", ".", "out", "--model", "m.ckpt"], "lies in the input"),
+        (["restore", ".", "out", "--model", "m.ckpt"], "is inside the input"),
         (["watch"], "there is no folder runs"),
     ],
 )
@@ -105,3 +106,25 @@ def test_own_config_comes_before_the_shipped_one():
     assert find_config("denoise.yaml").parent.name == "configs"
     Path("denoise.yaml").write_text("# mine\n")
     assert find_config("denoise.yaml").read_text() == "# mine\n"
+
+
+def test_a_disk_that_cannot_be_written_is_one_line(monkeypatch, photos, capsys):
+    def refuse(path, *_, **__):
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", "--config", "denoise.yaml", f"--data.root={photos}", "--data.cache_gb=0"])
+    assert stop.value.code == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if "Read-only" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("img2img fit: error: ")
+
+
+def test_folders_that_only_look_like_numbers_are_no_runs(program):
+    for name in ("²", "٣", "9" * 200, "1.5"):
+        Path("runs/denoise", name).mkdir(parents=True)
+    program("fit", "--trainer.max_steps=1")
+    assert Path("runs/denoise/0/best.ckpt").is_file()
+    assert str(Path.cwd()).encode() not in Path("runs/denoise/0/last.ckpt").read_bytes()
+    assert str(Path.cwd()).encode() not in Path("runs/denoise/0/best.ckpt").read_bytes()

@@ -8,7 +8,6 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,11 @@ import pytest
 from PIL import Image, ImageDraw
 
 import img2img
-from img2img.cli import COMMANDS, main
-from img2img.imaging.formats import FORMATS
-from img2img.shipped import shipped_configs
+from img2img.cli import main
 from tests.commands.models import RECIPE, UNCERTAIN, save_task
 from tests.conftest import STARTER
+from tests.pages import PAGES, Block, blocks
 
-ROOT = Path(__file__).parent.parent
-README, DATA = ROOT / "README.md", ROOT / "data" / "README.md"
-PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 SIZE = (64, 48)
 
 # What a reader has -----------------------------------------------------------------------------------------------
@@ -95,7 +90,7 @@ PYTHON = {
 """What is replaced in Python blocks."""
 OUTPUTS = {
     **dict.fromkeys(("preview", "sample", "schema"), 0),
-    **dict.fromkeys(("restore", "encode", "reconstruct", "score", "edit", "traverse", "pack"), 1),
+    **dict.fromkeys(("restore", "encode", "reconstruct", "score", "edit", "traverse", "pack", "shard"), 1),
     "interpolate": 2,
 }
 """Which of a command's arguments names what it writes."""
@@ -108,7 +103,7 @@ def overrides(arguments: Sequence[str]) -> list[str]:
         return training_flags(arguments)
     if command == "preview":
         return ["--data.crop_size=16", "--n=4"]
-    if command in ("models", "configs", "pack", "schema", "evaluate-latents", "watch"):
+    if command in ("models", "configs", "pack", "schema", "evaluate-latents", "watch", "shard"):
         return []
     return ["--accelerator=cpu", *([] if command in ONE_DEVICE else ["--devices=1"])]
 
@@ -127,60 +122,6 @@ def training_flags(arguments: Sequence[str]) -> list[str]:
         return flags + (decay if goes_on else ["--trainer.max_epochs=1", "--data.samples_per_epoch=2"])
     steps = 1 + goes_on + (goes_on and "--trainer.max_steps" in arguments)  # one more each time
     return [*flags, f"--trainer.max_steps={steps}"]
-
-
-# Blocks ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Block:
-    """A fenced block of a page.
-
-    Attributes:
-        place: File and line, for messages.
-        kind: What stands behind the opening fence.
-        note: The HTML comment on the line before, if any.
-        text: What is inside.
-    """
-
-    place: str
-    kind: str
-    note: str
-    text: str
-
-    @property
-    def file(self) -> str | None:
-        """The name of the file that the block shows, if it shows one."""
-        return self.note.removeprefix("file:").strip() if self.note.startswith("file:") else None
-
-    def commands(self) -> Iterator[list[str]]:
-        """Yields the block's commands as words, `~` replaced; what `&&` joins one by one."""
-        for line in self.text.replace("\\\n", " ").splitlines():
-            words = shlex.split(line, comments=True)
-            unknown = {"|", ">", ">>", ";", "&", "<", "||"} & set(words)
-            assert not unknown, f"{self.place}: the test knows no {unknown} in {line}"
-            for joined, group in itertools.groupby(words, lambda word: word == "&&"):
-                if not joined:
-                    yield [str(Path(word).expanduser()) if word.startswith("~/") else word for word in group]
-
-
-FENCE = re.compile(r"(?:^<!-- (?P<note>[^\n]*?) -->\n)?^```(?P<kind>[^\n]*)\n(?P<text>.*?)^```$", re.M | re.S)
-
-
-def blocks(page: Path) -> list[Block]:
-    text = page.read_text(encoding="utf-8")
-    found = list(FENCE.finditer(text))
-    fences = len(re.findall(r"^\s*(?:```|~~~)", text, re.M))
-    assert fences == 2 * len(found), f"{page.name}: a fence is indented, never closed, or of another kind"
-    return [
-        Block(
-            f"{page.name}:{text.count(chr(10), 0, match.start('text'))}",
-            match["kind"].strip(),
-            match["note"] or "",
-            match["text"],
-        )
-        for match in found
-    ]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -294,79 +235,3 @@ def type_in(arguments: list[str]) -> None:
     if command == "fit":
         name = Path(arguments[arguments.index("--config") + 1]).stem
         assert list(Path("runs", name).glob("*/last.ckpt"))
-
-
-# What is not a command -------------------------------------------------------------------------------------------
-
-
-def test_the_readme_is_short():
-    assert len(README.read_text(encoding="utf-8").split()) <= 1300
-
-
-def test_set_up_and_test_are_what_ci_runs():
-    set_up = [line.partition("  #")[0].rstrip() for line in blocks(README)[0].text.splitlines()]
-    assert set_up == ["pip install -e . && img2img fit --config denoise.yaml", 'pip install -e ".[dev]" && pytest']
-    ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
-    assert 'pip install -q -e ".[dev]"' in ci
-    assert "pytest" in ci
-
-
-def test_every_shipped_config_is_in_the_readme():
-    text = README.read_text(encoding="utf-8")
-    assert [path.stem for path in shipped_configs() if f"`{path.stem}`" not in text] == []
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_commands_and_scripts_in_sentences_exist(page):
-    text = page.read_text(encoding="utf-8")
-    assert [name for name in re.findall(r"`img2img ([a-z][a-z-]*)", text) if name not in COMMANDS] == []
-    scripts = [f"{name}.py" for name in re.findall(r"python -m benchmarks\.(\w+)", text)]
-    scripts += re.findall(r"benchmarks/(\w+\.py)", text)
-    assert [script for script in scripts if not (ROOT / "benchmarks" / script).is_file()] == []
-
-
-@pytest.mark.parametrize("page", [*PAGES, DATA], ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_links_lead_somewhere(page):
-    for target, heading in re.findall(r"\]\((?!https?:)([^)#\s]*)#?([^)\s]*)\)", page.read_text(encoding="utf-8")):
-        file = page.parent / target if target else page
-        assert file.exists(), f"{page.name} links to {target}"
-        if heading:
-            assert heading in anchors(file), f"{page.name} links to {target}#{heading}"
-
-
-def anchors(page: Path) -> set[str]:
-    """The names that GitHub gives to the headings of a page."""
-    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
-    headings = re.findall(r"^#+ (.*)$", text, re.M)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
-@pytest.mark.parametrize("page", [README, DATA, ROOT / "docs" / "restoring.md", ROOT / "docs" / "training.md"])
-def test_lists_of_formats_are_those_of_the_table(page):
-    paragraphs = page.read_text(encoding="utf-8").split("\n\n")
-    listed = [text.lower() for text in paragraphs if "JPEG, PNG, WebP" in text]
-    assert len(listed) == 1
-    assert [kind.name for kind in FORMATS if kind.name not in listed[0]] == []
-
-
-STRANGER = re.compile(r"pip\s+install\s+(?:-\S+\s+)*['\"]?img2img|['\"]img2img\[")
-"""The name `img2img` on the package index belongs to another project."""
-
-
-def test_no_text_sends_people_to_a_strangers_package():
-    texts = (
-        "*.md",
-        "*.cff",
-        "docs/*.md",
-        "docs/*.yaml",
-        "data/**/*.md",
-        "data/**/*.py",
-        "configs/*",
-        "benchmarks/*.py",
-    )
-    code = ("benchmarks/*.py", "img2img/**/*.py", "img2img/**/*.md", "img2img/**/*.html")
-    files = {file for pattern in (*texts, *code) for file in ROOT.glob(pattern)}
-    said = {file.relative_to(ROOT).as_posix(): STRANGER.search(file.read_text(encoding="utf-8")) for file in files}
-    found = {name: match[0] for name, match in said.items() if match}
-    assert len(files) > 100
-    assert found == {}

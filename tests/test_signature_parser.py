@@ -54,7 +54,7 @@ def enlarge(
 
 @pytest.fixture
 def parser():
-    return parser_of(enlarge, "enlarge", "Enlarge.", hidden=["progress"], names={"start": "from"}, shared=[Devices])
+    return parser_of(enlarge, "enlarge", names={"start": "from"}, shared=[Devices])
 
 
 def test_defaults_are_the_functions(parser):
@@ -68,6 +68,7 @@ def test_defaults_are_the_functions(parser):
         "strength": None,
         "skip_existing": False,
         "trust": [],
+        "progress": True,
         "devices": "auto",
     }
 
@@ -77,6 +78,16 @@ def test_types_are_those_of_the_signature(parser):
     found = parser.parse_args(["in", "out", "--model=m", "--from=a", *flags, "--devices", "2"])
     assert (found.draw, found.times, found.strength, found.skip_existing) == ("sample", 3, 0.5, True)
     assert (found.trust, found.devices) == (["a", "b"], 2)
+
+
+def test_a_positional_sequence_takes_one_or_more_wherever_options_stand():
+    def copy(input: Sequence[str], output: str, model: str) -> None:
+        """Copies."""
+
+    several = parser_of(copy, "copy")
+    assert several.parse_args(["a", "out", "--model=m"]).input == ["a"]
+    found = several.parse_intermixed_args(["a", "b", "--model", "m", "c", "out"])
+    assert (found.input, found.output) == (["a", "b", "c"], "out")
 
 
 def test_values_keep_their_hyphens(parser):
@@ -105,6 +116,7 @@ def test_help_is_the_docstrings(parser, capsys):
     with pytest.raises(SystemExit):
         parser.parse_args(["--help"])
     shown = " ".join(capsys.readouterr().out.split())
+    assert "Enlarges images." in shown
     assert "Folder that gets larger ones." in shown
     assert "How many times, 100 % of them." in shown
     assert "progress" not in shown

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
 
+from img2img.anomaly.detection import PCA
 from img2img.anomaly.gaussian import GaussianFit, moments
 from img2img.anomaly.scorable import NormalImages
-from img2img.anomaly.scores import PCA, View, scores_of
+from img2img.anomaly.scores import View, scores_of
 from img2img.data import WholeImages
 from img2img.errors import UserError
 from img2img.latents.runner import Devices, first_process, run_over
@@ -19,13 +21,13 @@ from img2img.tasks import Autoencoder
 from img2img.tasks.autoencoding import MOST_CODES, QUANTILES, Statistics
 from img2img.tasks.base import Batch
 from img2img.tasks.gather import gather
-from img2img.tasks.pca import PrincipalComponents, fit_principal, principal_axes
+from img2img.tasks.pca import fit_principal, principal_axes
 from img2img.tasks.thresholds import Scored, Thresholds
 
 T = TypeVar("T")
 
 MOST_RECONSTRUCTED = 4_000
-"""The most training images whose reconstructions are measured, evenly spread; of more, the encoder alone is run."""
+"""The most training images whose reconstructions are measured, evenly spread; the others are only encoded."""
 COPY_DISTANCE = 0.01
 """An image that is nearer to a training image than this fraction of the held-out images' median is a training image."""
 
@@ -41,30 +43,24 @@ class ScorableAutoencoder:
 
     def __init__(self, task: Autoencoder) -> None:
         self.task = task
-        self._viewer = Viewer(task.statistics)
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """Height and width of the network's images."""
-        return self.task.network.image_size
-
-    @property
-    def in_channels(self) -> int:
-        """Channels of the network's images."""
-        return self.task.network.in_channels
+        self.image_size, self.in_channels = task.network.image_size, task.network.in_channels
+        self._compare_with(task.statistics)
 
     @property
     def thresholds(self) -> Thresholds:
-        """Those of the task's statistics."""
+        """The thresholds in the task's statistics."""
         return self.task.statistics.thresholds
 
     @thresholds.setter
     def thresholds(self, found: Thresholds) -> None:
-        self._learn(replace(self.task.statistics, thresholds=found))
+        self.task.statistics = replace(self.task.statistics, thresholds=found)
 
-    def _learn(self, statistics: Statistics) -> None:
-        self.task.statistics = statistics
-        self._viewer = Viewer(statistics)
+    def _compare_with(self, known: Statistics) -> None:
+        """Sets the training images with which views compare; views lack what is not known of them."""
+        self._pca, self._errors = known.pca, known.errors
+        self._latents = None if known.latents is None else GaussianFit(known.latents)
+        self._pca_latents = None if known.pca_latents is None else GaussianFit(known.pca_latents)
+        self._layers = None if known.layers is None else GaussianFit(known.layers, standardise=True)
 
     def score_batch(self, batch: Batch) -> Scored:
         """Returns all scores of the model and of PCA, and their maps.
@@ -72,15 +68,35 @@ class ScorableAutoencoder:
         Never in mixed precision, so that scores are comparable with thresholds.
         """
         with torch.autocast(batch["image"].device.type, enabled=False):
-            views = self._viewer.views(self.task, batch)
-            scores = scores_of(views)
+            views = self._views(batch)
+            scores, held_out = scores_of(views), self.thresholds.scores.get("neighbour")
             maps = {prefix: view.map for prefix, view in views.items()}
-            return Scored(scores, maps, views[""].contrast, self._trained_on(scores))
+            near = None if held_out is None else COPY_DISTANCE * float(held_out.normal.median())
+            return Scored(scores, maps, views[""].contrast, None if near is None else scores["neighbour"] < near)
 
-    def _trained_on(self, scores: dict[str, Tensor]) -> Tensor | None:
-        """Returns which images lie where a training image lies: such an image, or a copy of it."""
-        held_out = self.thresholds.scores.get("neighbour")
-        return None if held_out is None else scores["neighbour"] < COPY_DISTANCE * float(held_out.normal.median())
+    def _views(self, batch: Batch, nats: bool = True) -> dict[str, View]:
+        """Returns the model's view of a batch, and PCA's if it is known; the bounds (`nats`) take another pass."""
+        task, image = self.task, batch["image"]
+        task.check_size(image)
+        found, k = task.network.layers(image), task.network.latent_dim
+        latents = task.encode(image)
+        reconstruction, elbo = task.decode(latents), task.elbo_of(batch) if nats else None
+        layers = []
+        if len(found) > 1:
+            again = task.network.layers(reconstruction.to(image.dtype))
+            found[-1], again[-1] = found[-1][:, :k], again[-1][:, :k]  # without log-variances
+            layers = [_by_channel(one, other) for one, other in zip(found, again, strict=True)]
+        bound, errors = None if elbo is None else -elbo.float(), self._errors.get("")
+        own = View(image, reconstruction, latents, self._latents, layers, self._layers, errors, bound)
+        return {"": own} if self._pca is None else {"": own, PCA: self._view_of_pca(image, nats=elbo is not None)}
+
+    def _view_of_pca(self, image: Tensor, nats: bool) -> View:
+        assert self._pca is not None
+        pca = self._pca = self._pca.to(image.device)
+        latents, bound = pca.encode(image), pca.nats(image) if nats else None
+        reconstruction = pca.decode(latents, image.shape).clamp(0, 1)
+        errors = self._errors.get(PCA)
+        return View(image, reconstruction, latents, self._pca_latents, training_error=errors, nats=bound)
 
     def measure_training(self, data: NormalImages, where: Devices | None, freeze: bool) -> None:
         """Measures latents, layers and errors of the training images; see `Statistics`.
@@ -93,87 +109,47 @@ class ScorableAutoencoder:
         if not isinstance(data, WholeImages):
             raise UserError(f"an autoencoder is calibrated with the images of WholeImages, not {type(data).__name__}")
         task, few = self.task, data.clean_images("train", MOST_RECONSTRUCTED)
-        k = task.network.latent_dim
-        pca = task.statistics.pca or _on_first(lambda: fit_principal(data.targets("train"), k))
+        pca = task.statistics.pca or _on_first(lambda: fit_principal(data.targets("train"), task.network.latent_dim))
         axes = _on_first(lambda: principal_axes(task.network, pca, data.targets("train")))
-        measuring = _Measuring(Viewer(Statistics(pca=pca)), task)
-        rows = run_over(task, few, measuring, where)
+        self._compare_with(Statistics(pca=pca))
+        sums = {prefix: torch.zeros(task.network.image_size, dtype=torch.float64) for prefix in ("", PCA)}
+        rows = run_over(task, few, partial(self._measure, sums), where)
         every = data.clean_images("train", MOST_CODES)
-        points = rows if len(every.paths) == len(rows) else run_over(task, every, _points(pca), where)
+        points = rows if len(every.paths) == len(rows) else run_over(task, every, self._encode, where)
         latents, pca_latents = (torch.stack([row[name] for row in points]) for name in ("latents", "pca_latents"))
         if not latents.isfinite().all():
-            raise UserError("its latents are not finite, for training has diverged: try a smaller --model.lr")
+            raise UserError("the latents are not finite, because training has diverged: try a smaller --model.lr")
         quantiles = torch.quantile(latents, torch.tensor(QUANTILES), 0)
-        layers = moments(torch.stack([row["layers"] for row in rows])) if "layers" in rows[0] else None
-        errors = {prefix: (found / len(rows)).float() for prefix, found in measuring.gathered_errors().items()}
+        totals = {prefix: torch.stack(gather([mine])).sum(0) for prefix, mine in sums.items()}
         if freeze and "squared_error" in rows[0] and not data.corruption:  # else σ is what corrupted images have shown
             task.freeze_scale(sum(row["squared_error"] for row in rows) / len(rows))
-        self._learn(
-            Statistics(
-                pca=pca,
-                axes=axes,
-                latents=replace(moments(latents), quantiles=quantiles, codes=latents),
-                pca_latents=replace(moments(pca_latents), codes=pca_latents),
-                layers=layers,
-                errors=errors,
-            )
+        task.statistics = Statistics(
+            pca=pca,
+            axes=axes,
+            latents=replace(moments(latents), quantiles=quantiles, codes=latents),
+            pca_latents=replace(moments(pca_latents), codes=pca_latents),
+            layers=moments(torch.stack([row["layers"] for row in rows])) if "layers" in rows[0] else None,
+            errors={prefix: (total / len(rows)).float() for prefix, total in totals.items()},
         )
+        self._compare_with(task.statistics)
 
+    def _measure(self, sums: dict[str, Tensor], task: Autoencoder, batch: Batch) -> dict[str, Any]:
+        """Returns what is known of a batch of training images, and adds its pixels' errors to the sums."""
+        with torch.autocast(batch["image"].device.type, enabled=False):
+            views = self._views(batch, nats=False)
+        for prefix, view in views.items():
+            sums[prefix] += view.errors[batch["counted"].to(view.errors.device)].cpu().double().sum(0)
+        own, square = views[""], task.squared_error_of(batch)
+        layers = {"layers": torch.cat(list(own.layers), 1)} if own.layers else {}
+        squares = {} if square is None else {"squared_error": square}
+        return {"latents": own.latents, "pca_latents": views[PCA].latents} | layers | squares
 
-class Viewer:
-    """Views images through an autoencoder, and through PCA beside it.
-
-    Args:
-        statistics: What is known of the training images; views lack what is not there.
-    """
-
-    def __init__(self, statistics: Statistics) -> None:
-        latents, pca_latents, layers = statistics.latents, statistics.pca_latents, statistics.layers
-        self.pca, self.errors = statistics.pca, statistics.errors
-        self.latents = None if latents is None else GaussianFit(latents)
-        self.pca_latents = None if pca_latents is None else GaussianFit(pca_latents)
-        self.layers = None if layers is None else GaussianFit(layers, standardise=True)
-
-    def views(self, task: Autoencoder, batch: Batch, nats: bool = True) -> dict[str, View]:
-        """Returns the views of a batch by the prefix of their scores: the model's, and PCA's if it is known.
-
-        Args:
-            task: The model.
-            batch: With `image`.
-            nats: Whether to compute the bounds, which takes another pass.
-        """
+    def _encode(self, task: Autoencoder, batch: Batch) -> dict[str, Any]:
+        """Returns the latents of a batch, the model's and PCA's."""
+        assert self._pca is not None
         image = batch["image"]
-        task.check_size(image)
-        found, k = task.network.layers(image), task.network.latent_dim
-        latents = task.encode(image)
-        reconstruction, elbo = task.decode(latents), task.elbo_of(batch) if nats else None
-        again = task.network.layers(reconstruction.to(image.dtype)) if len(found) > 1 else found
-        pairs = list(zip(found, again, strict=True))
-        pairs[-1] = (found[-1][:, :k], again[-1][:, :k])  # without log-variances
-        own = View(
-            image,
-            reconstruction,
-            latents,
-            self.latents,
-            [_by_channel(one, other) for one, other in pairs] if len(found) > 1 else [],
-            self.layers,
-            self.errors.get(""),
-            None if elbo is None else -elbo.float(),
-        )
-        return {"": own} if self.pca is None else {"": own, PCA: self._of_pca(image, nats=elbo is not None)}
-
-    def _of_pca(self, image: Tensor, nats: bool) -> View:
-        assert self.pca is not None
-        pca = self.pca = self.pca.to(image.device)
-        latents = pca.encode(image)
-        return View(
-            image,
-            pca.decode(latents, image.shape).clamp(0, 1),
-            latents,
-            self.pca_latents,
-            training_error=self.errors.get(PCA),
-            nats=pca.nats(image) if nats else None,
-        )
+        with torch.autocast(image.device.type, enabled=False):
+            return {"latents": task.encode(image), "pca_latents": self._pca.to(image.device).encode(image)}
 
 
 def _by_channel(one: Tensor, other: Tensor) -> Tensor:
@@ -182,48 +158,6 @@ def _by_channel(one: Tensor, other: Tensor) -> Tensor:
     return difference.flatten(2).mean(2) if difference.ndim > 2 else difference
 
 
-class _Measuring:
-    """Measures batches of training images, and sums their pixels' errors.
-
-    Args:
-        viewer: Knows PCA.
-        task: The model.
-    """
-
-    def __init__(self, viewer: Viewer, task: Autoencoder) -> None:
-        self.viewer = viewer
-        self.errors = {prefix: torch.zeros(task.network.image_size, dtype=torch.float64) for prefix in ("", PCA)}
-
-    def __call__(self, task: Autoencoder, batch: Batch) -> dict[str, Any]:
-        with torch.autocast(batch["image"].device.type, enabled=False):
-            views = self.viewer.views(task, batch, nats=False)
-        square = task.squared_error_of(batch)
-        for prefix, view in views.items():
-            counted = view.errors[batch["counted"].to(view.errors.device)]
-            self.errors[prefix] += counted.cpu().double().sum(0)
-        own = views[""]
-        found = {"latents": own.latents, "pca_latents": views[PCA].latents}
-        found |= {"layers": torch.cat(list(own.layers), 1)} if own.layers else {}
-        return found | ({} if square is None else {"squared_error": square})
-
-    def gathered_errors(self) -> dict[str, Tensor]:
-        """Returns the sums over the images of all processes; every process must call it."""
-        return {prefix: torch.stack(gather([found])).sum(0) for prefix, found in self.errors.items()}
-
-
-def _points(pca: PrincipalComponents) -> Callable[[Autoencoder, Batch], dict[str, Any]]:
-    """Returns a function that computes the latents of a batch, the model's and PCA's."""
-
-    def latents(task: Autoencoder, batch: Batch) -> dict[str, Any]:
-        image = batch["image"]
-        with torch.autocast(image.device.type, enabled=False):
-            return {"latents": task.encode(image), "pca_latents": pca.to(image.device).encode(image)}
-
-    return latents
-
-
 def _on_first(compute: Callable[[], T]) -> T:
     """Returns what the first process computes, on every process."""
-    results: Sequence[Any] = gather([compute() if first_process() else None])
-    found: T = results[0]
-    return found
+    return cast(T, gather([compute() if first_process() else None])[0])

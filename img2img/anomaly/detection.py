@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
@@ -12,7 +12,8 @@ NORMAL = ("good", "normal")
 """Folders whose images are normal unless the user names others."""
 OVERALL = "all abnormal"
 PIXELS = "pixels"
-PCA = "pca_"  # as in img2img.anomaly.scores, whose import takes a second
+PCA = "pca_"
+"""Prefix of the names of PCA's scores and maps."""
 
 
 class Quality(NamedTuple):
@@ -35,10 +36,10 @@ class Verdicts(NamedTuple):
     """How often the threshold of the recommended score is right, by the labels.
 
     Attributes:
-        normal: Normal images.
-        false_alarms: Normal images above the threshold.
-        abnormal: Abnormal images.
-        misses: Abnormal images that are not above the threshold.
+        normal: Number of normal images.
+        false_alarms: Number of these that are above the threshold.
+        abnormal: Number of abnormal images.
+        misses: Number of these that are not above the threshold.
     """
 
     normal: int
@@ -52,8 +53,8 @@ def normal_labels(labels: Collection[str], named: Sequence[str]) -> set[str]:
 
     Args:
         labels: Folders relative to the root; empty for the root itself.
-        named: Labels that the user calls normal, in full or by one folder on their path (`.` is the root); none for
-            good and normal.
+        named: Labels that the user calls normal, in full or by one folder on their path (`.` is the root); empty for
+            `NORMAL`.
 
     Raises:
         UserError: If no label has one of these names.
@@ -65,20 +66,14 @@ def normal_labels(labels: Collection[str], named: Sequence[str]) -> set[str]:
     return {label for label in labels if _is(label, named or NORMAL)}
 
 
-def _is(label: str, names: Iterable[str]) -> bool:
+def _is(label: str, names: Sequence[str]) -> bool:
     return (label or ".") in names or any(part in names for part in PurePosixPath(label).parts)
 
 
 def detection(rows: Sequence[Mapping[str, Any]], scores: Sequence[str], normal: Collection[str]) -> Table:
-    """Returns the quality of each score, for each abnormal label against the normal images, and for all together.
+    """Returns the quality of each score for each abnormal label, against the normal images; empty without either.
 
-    Args:
-        rows: An image each: `label` and the scores.
-        scores: Their names.
-        normal: The labels that are normal.
-
-    Returns:
-        The table; empty where no image is normal, or all are.
+    Each image has a row with its `label` and scores; `normal` are the labels that are normal.
     """
     from sklearn.metrics import average_precision_score, roc_auc_score  # 1 s to import
 
@@ -87,7 +82,7 @@ def detection(rows: Sequence[Mapping[str, Any]], scores: Sequence[str], normal: 
     for row in rows:
         if row["label"] not in normal:
             groups.setdefault(row["label"] or ".", []).append(row)
-    if not good or not groups:
+    if not good:
         return {}
     if len(groups) > 1:
         groups[OVERALL] = [row for group in groups.values() for row in group]
@@ -102,14 +97,9 @@ def detection(rows: Sequence[Mapping[str, Any]], scores: Sequence[str], normal: 
 
 
 def verdicts(rows: Sequence[Mapping[str, Any]], normal: Collection[str]) -> Verdicts | None:
-    """Returns how often the threshold is wrong.
+    """Returns how often the threshold is wrong; None where no label is normal, because any image may be normal then.
 
-    Args:
-        rows: An image each: `label`, and `abnormal`, the verdict.
-        normal: The labels that are normal.
-
-    Returns:
-        The counts; None where no image is normal by its label, for then the others may be normal or not.
+    Each image has a row with its `label` and the verdict, `abnormal`; `normal` are the labels that are normal.
     """
     on_normal = [row["abnormal"] for row in rows if row["label"] in normal]
     on_abnormal = [row["abnormal"] for row in rows if row["label"] not in normal]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import torch
 from torch import Tensor
 
@@ -24,13 +22,12 @@ class GaussianFit:
     """A Gaussian fitted to points of the training images, and the points themselves.
 
     Distances are Euclidean after whitening: with the eigenvalues w and eigenvectors V of the covariance, a point is
-    multiplied by V / sqrt(w + 0.01 · mean(w)). Everything is computed in double precision on the CPU, and distances
-    from differences of coordinates, for one image may lie 10^4 times as far away as another.
+    multiplied by V / sqrt(w + 0.01 · mean(w)). They are computed in double precision on the CPU, and from differences
+    of coordinates, because one image may be 10^4 times as far away as another.
 
     Args:
-        training: How the points are distributed; with `codes` to search for neighbours.
-        standardise: Whether to measure each number in units of its own standard deviation first, for numbers of
-            different kinds.
+        training: How the points are distributed; with `codes`, the points, to search for neighbours.
+        standardise: Whether to divide each number by its own standard deviation first, for numbers of different kinds.
     """
 
     def __init__(self, training: Distribution, standardise: bool = False) -> None:
@@ -40,13 +37,7 @@ class GaussianFit:
         variances, vectors = torch.linalg.eigh(covariance * scale[:, None] * scale)
         ridge = RIDGE * variances.mean().clamp_min(1e-12)
         self.whitening = scale[:, None] * vectors / (variances.clamp_min(0) + ridge).sqrt()
-        self._codes = training.codes
-
-    @cached_property
-    def codes(self) -> Tensor:
-        """The whitened points, n×k."""
-        assert self._codes is not None
-        return self.whiten(self._codes)
+        self.points = None if training.codes is None else self.whiten(training.codes)
 
     def whiten(self, points: Tensor) -> Tensor:
         """Returns points n×k relative to the mean, whitened, in double precision."""
@@ -60,5 +51,5 @@ class GaussianFit:
 
     def from_nearest(self, points: Tensor) -> Tensor:
         """Returns the distance of each point n×k from the nearest training image's, n."""
-        whole = torch.cdist(self.whiten(points), self.codes, compute_mode="donot_use_mm_for_euclid_dist")
-        return whole.amin(1)
+        assert self.points is not None
+        return torch.cdist(self.whiten(points), self.points, compute_mode="donot_use_mm_for_euclid_dist").amin(1)

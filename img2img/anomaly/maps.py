@@ -12,16 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from img2img.anomaly.detection import OVERALL, PCA, PIXELS, Quality, Table
-from img2img.anomaly.pixel_histogram import PixelHistogram, auroc
+from img2img.anomaly.pixel_histogram import PixelHistogram, auroc, gathered
 from img2img.data.matching import listed, match_names, without_extension
 from img2img.errors import UserError
 from img2img.imaging.files import Image, find_images, from_float, read_image, to_channels, to_float, write_image
 from img2img.imaging.folders import lies_in
-from img2img.tasks.gather import gather
 from img2img.tasks.thresholds import Threshold
 
 MASKS = "_masks"
-"""Ending of the names of folders of masks that lie beside the images' folders."""
+"""Ending of the names of folders of masks, beside the folders of the images."""
 RED, YELLOW = (215, 25, 20), (255, 230, 60)
 YELLOW_FROM = 16.0  # times the threshold
 ABOUT = """\
@@ -33,8 +32,8 @@ pixel values. Errors are a small part of it, so a viewer shows most maps nearly 
 
 NAME.overlay.png: the image, red to yellow where the model's map stands out. There it exceeds
 {rules}
-Yellow is {yellow:.0f} times as much. Colour does not make an image abnormal, for normal images have some too; the table
-of `img2img score` says which images are abnormal.
+Yellow is {yellow:.0f} times as much. Colour does not make an image abnormal, because normal images have some too; the
+table of `img2img score` says which images are abnormal.
 """
 ABSOLUTE = "- {limit.value:.3g}, which {limit.quantile:.0%} of the pixels of held-out normal images do not exceed"
 RELATIVE = """\
@@ -46,7 +45,7 @@ class MapFiles:
     """Writes the maps of images as files.
 
     Args:
-        folder: Where to; it gets the tree of the images.
+        folder: The folder for the maps; it gets the tree of the images.
         root: Folder of the images.
         paths: The images.
         limits: `img2img.tasks.thresholds.Thresholds.pixels`. Without a `contrast`, which checkpoints of earlier
@@ -59,29 +58,25 @@ class MapFiles:
     def __init__(self, folder: Path, root: Path, paths: Sequence[Path], limits: Mapping[str, Threshold]) -> None:
         self.folder, self.limit, self.contrast_limit = folder, limits["map"], limits.get("contrast")
         self.problems: list[str] = []
-        names = {path: path.relative_to(root).as_posix() for path in paths}
-        often = Counter(without_extension(name) for name in names.values())
-        self.names = {
-            str(path): name if often[without_extension(name)] > 1 else without_extension(name)
-            for path, name in names.items()
-        }
+        names = {str(path): path.relative_to(root).as_posix() for path in paths}
+        stems = {path: without_extension(name) for path, name in names.items()}
+        often = Counter(stems.values())
+        self.names = {path: stem if often[stem] == 1 else names[path] for path, stem in stems.items()}
 
     def write(self, path: str, values: NDArray[np.float32], contrast: NDArray[np.float32] | None = None) -> None:
-        """Writes an image's map and overlay.
+        """Writes an image's map (`values`, H×W of any size) and overlay, in the image's own size.
 
-        Args:
-            path: The image.
-            values: Its map, H×W of the image's own size.
-            contrast: The map relative to the level of the image, alike; None for a model that has none.
+        The overlay also shows a high `contrast`, H×W: the map relative to the level of the image.
         """
-        times = values / self.limit.value
-        if contrast is not None and self.contrast_limit is not None:
-            times = np.maximum(times, contrast / self.contrast_limit.value)
         try:
+            pixels = read_image(Path(path)).pixels
+            values = resize_map(values, pixels.shape)
+            times = values / self.limit.value
+            if contrast is not None and self.contrast_limit is not None:
+                times = np.maximum(times, resize_map(contrast, pixels.shape) / self.contrast_limit.value)
             picture = from_float(np.sqrt(values)[..., None], np.uint16)
             write_image(self.folder / f"{self.names[path]}.map.png", Image(picture, None, {}))
-            overlay = draw_overlay(read_image(Path(path)).pixels, times)
-            write_image(self.folder / f"{self.names[path]}.overlay.png", Image(overlay, None, {}))
+            write_image(self.folder / f"{self.names[path]}.overlay.png", Image(draw_overlay(pixels, times), None, {}))
         except (OSError, ValueError) as error:
             self.problems.append(f"the map of {path} cannot be written: {error}")
 
@@ -96,14 +91,9 @@ class MapFiles:
 
 
 def draw_overlay(pixels: NDArray[Any], times: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Returns an image with the pixels that exceed their threshold coloured.
+    """Returns an image, H×W×1 or H×W×3, with the pixels that exceed their threshold coloured, H×W×3.
 
-    Args:
-        pixels: The image, H×W×1 or H×W×3.
-        times: How many times the threshold each pixel of the map is, H×W.
-
-    Returns:
-        H×W×3: as the image up to 1, red above 1, yellow from `YELLOW_FROM`.
+    With `times`, the map in units of its threshold, H×W, pixels are red above 1, yellow from `YELLOW_FROM`.
     """
     plain = to_channels(from_float(to_float(pixels), np.uint8), 3).astype(np.float32)
     times = np.maximum(times, 1)[..., None]
@@ -120,16 +110,13 @@ def resize_map(values: NDArray[np.float32], size: Sequence[int]) -> NDArray[np.f
 
 
 def find_masks(root: Path, paths: Sequence[Path], masks: str | None) -> tuple[list[Path], dict[str, Path]]:
-    """Tells images from masks that lie among them, and finds the mask of each image.
+    """Returns the images without the masks among them, and the mask of each image that has one.
 
     Args:
         root: Folder of the images.
         paths: The image files in it.
         masks: A folder with the images' relative paths, or the ending of the names of folders of masks beside the
             images' (`blowhole/a.jpg`, `blowhole_masks/a.png`); None for `_masks`, if there are such folders.
-
-    Returns:
-        The images without the masks, and the mask of each image that has one.
 
     Raises:
         UserError: If masks were named and there are none, or an image has several.
@@ -140,16 +127,16 @@ def find_masks(root: Path, paths: Sequence[Path], masks: str | None) -> tuple[li
         images = [path for path in paths if not lies_in(path, folder)]
         named = {path.relative_to(folder).as_posix(): path for path in find_images(folder)}
     else:
-        labels = {path.relative_to(root).parent for path in paths}
-        beside = {label for label in labels if _of(label, ending) != label and _of(label, ending) in labels}
-        images = [path for path in paths if path.relative_to(root).parent not in beside]
-        kept = set(images)
-        relative = {path: path.relative_to(root) for path in paths if path not in kept}
-        named = {(_of(name.parent, ending) / name.name).as_posix(): path for path, name in relative.items()}
+        relative = {path: path.relative_to(root) for path in paths}
+        labels = {name.parent for name in relative.values()}
+        beside = {label for label in labels if _without(label, ending) in labels - {label}}
+        images = [path for path, name in relative.items() if name.parent not in beside]
+        masking = {path: name for path, name in relative.items() if name.parent in beside}
+        named = {(_without(name.parent, ending) / name.name).as_posix(): path for path, name in masking.items()}
     matches = match_names((path.relative_to(root).as_posix() for path in images), named)
     if matches.ambiguous:
         ours, theirs = matches.ambiguous[0]
-        raise UserError(f"which mask belongs to {listed(ours)} cannot be told: there are {listed(theirs)}")
+        raise UserError(f"it is not clear which mask belongs to {listed(ours)}: there are {listed(theirs)}")
     if masks is not None and not matches.pairs:
         raise UserError(
             f"--masks {masks}: no image under {root} has a mask there; give a folder with the images' relative paths, "
@@ -158,13 +145,13 @@ def find_masks(root: Path, paths: Sequence[Path], masks: str | None) -> tuple[li
     return images, {str(root / name): named[mask] for name, mask in matches.pairs.items()}
 
 
-def _of(label: Path, ending: str) -> Path:
+def _without(label: Path, ending: str) -> Path:
     """Maps `x_masks/` to `x/`; other folders to themselves."""
     return Path(*(part.removesuffix(ending) or part for part in label.parts))
 
 
 Counts = dict[tuple[str, str, bool], PixelHistogram]
-"""Values of the pixels of a label's maps, by label, prefix, and whether they lie inside of the masks."""
+"""Values of the pixels of maps, by label, prefix, and whether the pixels are inside of the masks."""
 
 
 class MaskedPixels:
@@ -183,9 +170,8 @@ class MaskedPixels:
         self.counts: Counts = {}
         self.problems: list[str] = []
 
-    def add(self, path: str, label: str, maps: dict[str, NDArray[np.float32]]) -> None:
-        """Counts the pixels of an image's maps, by their prefix, each H×W of the image's own size."""
-        shape = next(iter(maps.values())).shape
+    def add(self, path: str, label: str, shape: tuple[int, int], maps: Mapping[str, NDArray[np.float32]]) -> None:
+        """Counts the pixels of an image's maps, by their prefix, each H×W of any size; `shape` is the image's."""
         if label in self.normal:
             abnormal = np.zeros(shape, bool)
         elif path in self.masks:
@@ -202,18 +188,13 @@ class MaskedPixels:
         else:
             return
         for prefix, values in maps.items():
+            resized = resize_map(values, shape)
             for inside in (False, True):
-                self.counts.setdefault((label, prefix, inside), PixelHistogram()).add(values[abnormal == inside])
+                self.counts.setdefault((label, prefix, inside), PixelHistogram()).add(resized[abnormal == inside])
 
     def gathered_quality(self) -> Table:
-        """Returns how well the maps tell the masked pixels of each label from all normal pixels.
-
-        Over the images of all processes; every process must call it.
-        """
-        counts: Counts = {}
-        for ours in gather([self.counts]):
-            for key, histogram in ours.items():
-                counts[key] = counts.get(key, PixelHistogram()) + histogram
+        """Returns how well all processes' maps tell masked pixels from normal ones; every process must call it."""
+        counts = gathered(self.counts)
         labels = sorted({label for label, _, _ in counts} - self.normal)
         groups = {label or ".": [label] for label in labels} | ({OVERALL: labels} if len(labels) > 1 else {})
         table: Table = {}

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from img2img.tasks.gather import gather
+
+Key = TypeVar("Key")
+
 LOWEST, HIGHEST = 1e-9, 10.0
 BINS = 4096
-"""Each is half a per cent wide, between these limits."""
+"""Each bin is half a per cent wide, between these limits."""
 
 
 class PixelHistogram:
@@ -18,11 +22,8 @@ class PixelHistogram:
     Values outside [1e-9, highest] are counted in the first or last bin.
 
     Args:
-        counts: How many values each bin has already; None for none.
+        counts: How many values each bin has already; None for an empty histogram.
         highest: Upper edge of the last bin.
-
-    Attributes:
-        counts: How many values fell into each bin.
     """
 
     def __init__(self, counts: NDArray[np.int64] | None = None, highest: float = HIGHEST) -> None:
@@ -38,16 +39,18 @@ class PixelHistogram:
         return PixelHistogram(self.counts + other.counts, self.highest)
 
     def quantile(self, fraction: float) -> float:
-        """Returns a value that this fraction of the counted ones does not exceed: the upper edge of a bin.
-
-        Raises:
-            ValueError: If nothing was counted.
-        """
-        total = int(self.counts.sum())
-        if total == 0:
-            raise ValueError("there are no values to take a quantile of")
-        found = int(np.searchsorted(np.cumsum(self.counts), fraction * total))
+        """Returns a value that this fraction of the counted ones does not exceed: the upper edge of a bin."""
+        found = int(np.searchsorted(np.cumsum(self.counts), fraction * int(self.counts.sum())))
         return float(LOWEST * (self.highest / LOWEST) ** ((min(found, BINS - 1) + 1) / BINS))
+
+
+def gathered(mine: dict[Key, PixelHistogram]) -> dict[Key, PixelHistogram]:
+    """Returns the sums of the histograms of all processes, by their keys; every process must call it."""
+    total: dict[Key, PixelHistogram] = {}
+    for histograms in gather([mine]):
+        for key, histogram in histograms.items():
+            total[key] = total[key] + histogram if key in total else histogram
+    return total
 
 
 def auroc(normal: PixelHistogram, abnormal: PixelHistogram) -> float:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from img2img.errors import UserError
-from img2img.latents.runner import Devices
+from img2img.latents.runner import Devices, name_of, open_task
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningDataModule
@@ -31,7 +30,7 @@ class NormalImages(Protocol):
 class Scorable(Protocol):
     """A model that says how abnormal images are, and where.
 
-    A task is scorable if it has these members; it inherits nothing from here. Its own `on_save_checkpoint` and
+    A task is scorable if it has these members; it need not inherit from this class. Its own `on_save_checkpoint` and
     `on_load_checkpoint` keep what it has measured, and the thresholds, under `statistics` beside the recipe.
     `as_scorable` makes an autoencoder scorable.
 
@@ -60,17 +59,12 @@ class Scorable(Protocol):
         Args:
             data: The images.
             where: Where to compute; None for `Devices()`.
-            freeze: Whether weights that follow the training images may be set to what these show; False to leave the
-                weights as training has to find them when it goes on.
+            freeze: Whether weights may be set to what the training images show; False if training resumes from them.
         """
 
 
 def as_scorable(task: Task, name: str = "the model") -> Scorable:
-    """Returns a task that is scorable, or one made of an autoencoder.
-
-    Args:
-        task: The model.
-        name: What the message calls it.
+    """Returns a scorable task itself, and an autoencoder as scorable; `name` is what messages call the model.
 
     Raises:
         UserError: If the task is neither.
@@ -88,26 +82,17 @@ def as_scorable(task: Task, name: str = "the model") -> Scorable:
 
 
 def open_scorable(model: str | Path | Task, trust: Sequence[str] = ()) -> tuple[Task, Scorable]:
-    """Returns a task from a checkpoint, or a copy of the given one, in evaluation mode, and the same as scorable.
-
-    Args:
-        model: Checkpoint, or a task. What is done with the copy (other devices, another precision) leaves it alone.
-        trust: Further packages whose classes the checkpoint may name.
+    """Opens a model with `open_task`, and returns it as a task and as scorable.
 
     Raises:
         UserError: If the model is not scorable.
         FileNotFoundError: If the checkpoint does not exist.
     """
-    from img2img.tasks.recipe import load
-
-    if isinstance(model, str | Path):
-        task = load(model, trust).eval()
-        return task, as_scorable(task, str(model))
-    task = copy.deepcopy(model).eval()
-    return task, as_scorable(task)
+    task = open_task(model, trust)
+    return task, as_scorable(task, name_of(model))
 
 
 def by_image(scores: Mapping[str, Tensor]) -> list[dict[str, float]]:
-    """Returns the scores of N images, N values each, as a dictionary for each image."""
+    """Returns scores, N values each, as a dictionary for each of the N images."""
     columns = [values.tolist() for values in scores.values()]
     return [dict(zip(scores, row, strict=True)) for row in zip(*columns, strict=True)]

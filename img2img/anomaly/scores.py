@@ -23,7 +23,7 @@ WINDOWS_PER_SIDE = 12
 LOWEST_TRAINING_ERROR = 0.1
 """Lower bound of the per-pixel training error, as a fraction of its mean; avoids division by zero."""
 LOWEST_MEAN_ERROR = (0.5 / 255) ** 2
-"""Half a level of 8 bits, squared: in an image that is reconstructed better, rounding would stand out."""
+"""Half a level of 8 bits, squared: in images that are reconstructed better, rounding would stand out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,9 +70,7 @@ class View:
 def _smoothed(errors: Tensor, borders: bool) -> Tensor:
     """Returns means over windows of N×H×W, whose odd side is a `WINDOWS_PER_SIDE`th of the image's.
 
-    Args:
-        errors: N×H×W.
-        borders: Whether to keep the size: windows at the border are averaged over their part within the image.
+    With `borders` the size is kept: windows at the border are averaged over their part within the image.
     """
     height, width = ((side // WINDOWS_PER_SIDE) | 1 for side in errors.shape[-2:])
     padding = (height // 2, width // 2) if borders else 0
@@ -93,7 +91,7 @@ def top_error(view: View) -> Tensor:
 def local_error(view: View) -> Tensor | None:
     """Largest mean over a window of the squared errors, each in units of the pixel's error on training images.
 
-    A small defect weighs as much as a large one, and edges that are never reconstructed well do not hide it.
+    A small defect counts as much as a large one, and edges that are never reconstructed well do not hide it.
     """
     if view.training_error is None:
         return None
@@ -130,7 +128,6 @@ def neg_elbo(view: View) -> Tensor | None:
 
 
 SCORES = (error, top_error, local_error, mahalanobis, neighbour, rapp_sap, rapp_nap, neg_elbo)
-PCA = "pca_"
 
 
 def scores_of(views: dict[str, View]) -> dict[str, Tensor]:

@@ -4,40 +4,39 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from img2img.anomaly.detection import Table, Verdicts, detection, normal_labels, verdicts
+from img2img.anomaly.scorable import Scorable, by_image, open_scorable
 from img2img.errors import UserError
 from img2img.imaging.parts import appearing
 from img2img.inference.checks import check_folders, check_output_file
-from img2img.latents.runner import Devices, first_process, run_over, split_problems
+from img2img.latents.runner import Batch, Devices, Row, first_process, name_of, run_over, split_problems
 
 if TYPE_CHECKING:
     from img2img.anomaly.maps import MapFiles, MaskedPixels
-    from img2img.anomaly.scorable import Scorable
     from img2img.tasks import Task
-    from img2img.tasks.base import Batch
-
-Row = dict[str, Any]
+    from img2img.tasks.thresholds import HeldOut
 
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """Scores of the images of a folder.
+    """Scores of the images of a folder, the same on every process.
 
     Attributes:
         rows: A dictionary for each image that could be read: `path` (relative), `label`, its scores, `abnormal`
             (whether the recommended score exceeds its threshold) and `trained_on` (whether it is a training image).
-        names: The scores.
+        names: Names of the scores.
         recommended: The score that decides.
-        thresholds: Of each score.
+        thresholds: The threshold of each score.
         quantile: Fraction of the held-out normal images that do not exceed their thresholds.
-        held_out: How many these are.
+        held_out: Number of held-out normal images.
         table: How well each score detects, where labels say what is normal; without images that were trained on.
-        verdicts: How often the threshold of the recommended score is right on these images; None where no label is
-            normal.
+        verdicts: How often the threshold of the recommended score is right on the images of the table; None where no
+            label is normal.
         problems: A line for each image that could not be read, map that could not be written, or mask that could not
             be used.
     """
@@ -90,9 +89,6 @@ def score(
         progress: Whether to show a bar.
         devices: accelerator, devices, num_nodes, precision and batch_size, see `img2img.latents.runner.Devices`.
 
-    Returns:
-        The scores, the same on every process.
-
     Raises:
         UserError: If the model is not scorable or not calibrated, an option is wrong, or no image can be read.
         FileNotFoundError: If the checkpoint does not exist.
@@ -101,35 +97,33 @@ def score(
     _check(source, table, maps, tensorboard, overwrite)
     where = Devices(**devices)
     from img2img.anomaly.maps import MapFiles, MaskedPixels, find_masks
-    from img2img.anomaly.scorable import open_scorable
     from img2img.data.labelled_images import LabelledImages
+    from img2img.tasks.gather import gather
 
     task, scorable = open_scorable(model, trust)
-    limits = _limits(scorable, "the model" if not isinstance(model, str | Path) else str(model), quantile)
+    held_out = _held_out(scorable, name_of(model), quantile)
+    limits, deciding = {name: held.threshold for name, held in held_out.items()}, held_out[scorable.recommended]
     images = LabelledImages(source, scorable.image_size, scorable.in_channels, where.batch_size)
     images.paths, masked = find_masks(images.root, images.paths, masks)
-    good = normal_labels(_labels(images.root, images.paths), normal)
+    labels = {path.relative_to(images.root).parent.as_posix() for path in images.paths}
+    good = normal_labels({"" if label == "." else label for label in labels}, normal)
     pixel_limits = scorable.thresholds.pixels
     if maps is not None and "map" not in pixel_limits:
         raise UserError(f"this model ({type(task).__name__}) makes no maps: leave out --maps")
     files = None if maps is None else MapFiles(Path(maps), images.root, images.paths, pixel_limits)
     pixels = MaskedPixels(masked, good) if masked and "map" in pixel_limits else None
-    scoring = _Scoring(scorable, files, pixels)
-    found, unreadable = split_problems(run_over(task, images, scoring, where, progress=progress))
-    rows = tuple(_row(row, images.root, scorable.recommended, limits.values) for row in found)
-    names = tuple(name for name in found[0]["scores"] if name in limits.values)
+    scoring = partial(_score_batch, scorable, files, pixels)
+    found, problems = split_problems(run_over(task, images, scoring, where, progress=progress))
+    problems += gather([*([] if files is None else files.problems), *([] if pixels is None else pixels.problems)])
+    rows = tuple(_row(row, images.root, scorable.recommended, limits) for row in found)
+    names = tuple(name for name in found[0]["scores"] if name in limits)
     fresh = [row for row in rows if not row["trained_on"]]
-    scores = Scores(
-        rows,
-        names,
-        scorable.recommended,
-        limits.values,
-        limits.quantile,
-        limits.held_out,
-        _with_pixels(detection(fresh, names, good), pixels),
-        verdicts(fresh, good),
-        (*unreadable, *scoring.gathered_problems()),
-    )
+    quality, judged = detection(fresh, names, good), verdicts(fresh, good)
+    if pixels is not None:
+        for label, of_maps in pixels.gathered_quality().items():
+            quality[label] = quality.get(label, {}) | of_maps
+    measured = limits, deciding.quantile, len(deciding.normal)
+    scores = Scores(rows, names, scorable.recommended, *measured, quality, judged, tuple(problems))
     if first_process():
         if files is not None:
             files.explain()
@@ -138,7 +132,7 @@ def score(
         if tensorboard is not None:
             from img2img.anomaly.tensorboard import log_scores
 
-            log_scores(Path(tensorboard), fresh or rows, names, limits.values, good, scorable.thresholds.scores)
+            log_scores(Path(tensorboard), fresh or rows, names, good, held_out)
     return scores
 
 
@@ -162,101 +156,61 @@ def _check(
             raise UserError(f"{option} {folder} is not empty; give --overwrite to write there, or another folder")
 
 
-@dataclass(frozen=True)
-class _Limits:
-    """The threshold of each score, the quantile that they are, and of how many held-out images."""
-
-    values: dict[str, float]
-    quantile: float
-    held_out: int
-
-
-def _limits(scorable: Scorable, name: str, quantile: float | None) -> _Limits:
-    """Returns the model's thresholds, or those at another quantile.
-
-    Raises:
-        UserError: If the model is not calibrated, or the quantile is not between 0 and 1.
-    """
+def _held_out(scorable: Scorable, name: str, quantile: float | None) -> Mapping[str, HeldOut]:
+    """Returns the thresholds of the model's scores, at another quantile if one is given."""
     from img2img.anomaly.calibration import check_quantile, threshold_of
 
     known = scorable.thresholds.scores
     if scorable.recommended not in known:
         raise UserError(
-            f"{name} does not know yet what is normal, which is measured when training ends: go on with "
+            f"{name} does not know yet what is normal, which is measured when training ends: continue with "
             "img2img fit … --ckpt_path last"
         )
-    first = known[scorable.recommended]
     if quantile is None:
-        return _Limits({name: held.threshold for name, held in known.items()}, first.quantile, len(first.normal))
+        return known
     check_quantile(quantile)
-    values = {name: threshold_of(held.normal, quantile) for name, held in known.items()}
-    return _Limits(values, quantile, len(first.normal))
+    return {
+        name: replace(held, quantile=quantile, threshold=threshold_of(held.normal, quantile))
+        for name, held in known.items()
+    }
 
 
-def _labels(root: Path, paths: Sequence[Path]) -> set[str]:
-    labels = {path.relative_to(root).parent.as_posix() for path in paths}
-    return {"" if label == "." else label for label in labels}
-
-
-class _Scoring:
-    """Scores batches; writes and counts their maps on the way, so that none are kept."""
-
-    def __init__(self, scorable: Scorable, files: MapFiles | None, pixels: MaskedPixels | None) -> None:
-        self.scorable, self.files, self.pixels = scorable, files, pixels
-
-    def __call__(self, task: Task, batch: Batch) -> dict[str, Any]:
-        from img2img.anomaly.scorable import by_image
-
-        found = self.scorable.score_batch(batch)
-        count = len(batch["path"])
-        trained_on = [False] * count if found.trained_on is None else found.trained_on.tolist()
-        if self.files is not None or self.pixels is not None:
-            maps = {prefix: values.float().cpu().numpy() for prefix, values in found.maps.items()}
-            contrast = None if found.contrast is None else found.contrast.float().cpu().numpy()
-            for i in range(count):
-                if not batch["problem"][i] and batch["counted"][i]:
-                    own = {prefix: values[i] for prefix, values in maps.items()}
-                    self._use_maps(batch, i, own, None if contrast is None else contrast[i], trained_on[i])
-        return {"scores": by_image(found.scores), "trained_on": trained_on}
-
-    def _use_maps(self, batch: Batch, i: int, maps: dict[str, Any], contrast: Any, trained_on: bool) -> None:
-        from img2img.anomaly.maps import resize_map
-
-        path, size = batch["path"][i], batch["size"][i].tolist()
-        if self.files is not None:
-            relative = None if contrast is None else resize_map(contrast, size)
-            self.files.write(path, resize_map(maps[""], size), relative)
-        if self.pixels is not None and not trained_on:
-            resized = {prefix: resize_map(values, size) for prefix, values in maps.items()}
-            self.pixels.add(path, batch["label"][i], resized)
-
-    def gathered_problems(self) -> list[str]:
-        """Returns what every process could not write or use; every process must call it."""
-        from img2img.tasks.gather import gather
-
-        mine = [*(self.files.problems if self.files else []), *(self.pixels.problems if self.pixels else [])]
-        return gather(mine)
+def _score_batch(
+    scorable: Scorable, files: MapFiles | None, pixels: MaskedPixels | None, task: Task, batch: Batch
+) -> dict[str, Any]:
+    """Scores a batch; writes and counts its maps immediately, so that no map is kept."""
+    found = scorable.score_batch(batch)
+    count = len(batch["path"])
+    trained_on = [False] * count if found.trained_on is None else found.trained_on.tolist()
+    if files is not None or pixels is not None:
+        maps = {prefix: values.float().cpu().numpy() for prefix, values in found.maps.items()}
+        contrast = [None] * count if found.contrast is None else found.contrast.float().cpu().numpy()
+        for i, path in enumerate(batch["path"]):
+            if batch["problem"][i] or not batch["counted"][i]:
+                continue
+            if files is not None:
+                files.write(path, maps[""][i], contrast[i])
+            if pixels is not None and not trained_on[i]:
+                own = {prefix: values[i] for prefix, values in maps.items()}
+                pixels.add(path, batch["label"][i], tuple(batch["size"][i].tolist()), own)
+    return {"scores": by_image(found.scores), "trained_on": trained_on}
 
 
 def _row(found: Row, root: Path, recommended: str, limits: Mapping[str, float]) -> Row:
-    """Returns an image's row of `Scores`, of what `run_over` returned."""
+    """Returns an image's row of `Scores` from its row of `run_over`."""
     path, scores = Path(found["path"]).relative_to(root).as_posix(), found["scores"]
-    verdict = {"abnormal": scores[recommended] > limits[recommended], "trained_on": found["trained_on"]}
-    return {"path": path, "label": found["label"], **scores, **verdict}
-
-
-def _with_pixels(table: Table, pixels: MaskedPixels | None) -> Table:
-    """Returns the table with the quality of the maps, which all processes have counted for."""
-    if pixels is None:
-        return table
-    maps = pixels.gathered_quality()
-    return {label: table.get(label, {}) | maps.get(label, {}) for label in {**table, **maps}}
+    abnormal = scores[recommended] > limits[recommended]
+    return {"path": path, "label": found["label"], **scores, "abnormal": abnormal, "trained_on": found["trained_on"]}
 
 
 def _write(scores: Scores, output: Path) -> None:
+    from img2img.latents.table import cell
+
     with appearing(output) as part, part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         table = csv.writer(file)
         table.writerow(["path", "label", *scores.names, "abnormal", "trained_on"])
         for row in scores.rows:
             values = [f"{row[name]:.8g}" for name in scores.names]
-            table.writerow([row["path"], row["label"], *values, int(row["abnormal"]), int(row["trained_on"])])
+            table.writerow(
+                [cell(row["path"]), cell(row["label"]), *values, int(row["abnormal"]), int(row["trained_on"])]
+            )

@@ -10,6 +10,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
+from img2img.distributed import FullyShardedStrategy, alike, is_sharded, mesh_of, shard, whole_state
+
 
 class AveragedWeights(WeightAveraging):
     """Averages the weights with a decay that starts small.
@@ -40,19 +42,42 @@ class AveragedWeights(WeightAveraging):
                 return
             steps = int(count)
             warmed_up = min(decay, (1 + steps) / (10 + steps)) if horizon is None else 1 - 1 / (1 + horizon * steps)
-            torch._foreach_lerp_(list(averaged), list(current), 1 - warmed_up)
+            for own, theirs in alike(averaged, current):
+                torch._foreach_lerp_(own, theirs, 1 - warmed_up)
 
         super().__init__(multi_avg_fn=torch.no_grad()(average))
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Copies the weights; into main memory if they will be divided, because the device might not hold them."""
+        if isinstance(trainer.strategy, FullyShardedStrategy):
+            self._device = torch.device("cpu")
+        super().setup(trainer, pl_module, stage)
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Converts the average to the precision of the weights, which Lightning converts after copying them."""
+        """Converts the average to the precision of the weights, and divides it as they are.
+
+        Lightning converts and divides the weights after copying them.
+        """
         assert self._average_model is not None
-        averages, module = self._average_model.module, pl_module
-        for averaged, current in (
-            *zip(averages.parameters(), module.parameters(), strict=True),
-            *zip(averages.buffers(), module.buffers(), strict=True),
-        ):
-            averaged.data = averaged.data.to(current.dtype)
+        averages = self._average_model.module
+        for own, theirs in ((averages.parameters(), pl_module.parameters()), (averages.buffers(), pl_module.buffers())):
+            for averaged, current in zip(own, theirs, strict=True):
+                averaged.data = averaged.data.to(current.dtype)
+        if is_sharded(pl_module):
+            shard(averages, mesh_of(pl_module))
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Puts the average into the checkpoint in place of the latest weights, whole even if it is divided."""
+        super().on_save_checkpoint(trainer, pl_module, checkpoint)
+        checkpoint["state_dict"] = whole_state(checkpoint["state_dict"])
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Averages the weights after a step; a skipped one has no gradients, and does not count."""
+        if all(parameter.grad is None for parameter in pl_module.parameters()):
+            self._latest_update_step = trainer.global_step
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Restarts the average when the learning rate starts to decay."""

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from img2img.callbacks.checkpoints import run_folder
+from img2img.callbacks.collector import ValidationCollector
 from img2img.imaging.drawing import PAPER, draw_row, mark_mask, write_line
+from img2img.imaging.parts import appearing
 from img2img.tasks.gather import gather
 
 
@@ -27,14 +30,15 @@ class Row:
     input: Tensor
     output: Tensor
     target: Tensor
+    sigma: Tensor | None = None
 
 
-class ReconstructionGrid(Callback):
-    """Draws input | output | target | error of the same validation images at every validation.
+class ReconstructionGrid(ValidationCollector[Row]):
+    """Draws input | output | target | error | σ, if estimated, of the same validation images at every validation.
 
     The grid goes to TensorBoard as one image per step and, as `grid.png`, beside the checkpoints. Captions give the
     task's first metric before and after; the mask that the network gets is drawn in red-violet. The error map is
-    |output - target| on a fixed scale, so that grids of different steps can be compared.
+    |output - target| on a fixed scale, so that grids of different steps can be compared; σ has the same scale.
 
     Args:
         images: Rows of the grid: validation items, evenly spread over images and corruptions.
@@ -44,45 +48,36 @@ class ReconstructionGrid(Callback):
     """
 
     def __init__(self, images: int = 6, size: int = 256, error_scale: float = 0.1) -> None:
+        super().__init__()
         self.images, self.size, self.error_scale = images, size, error_scale
-        self._rows: list[Row] = []
         self._chosen: frozenset[int] = frozenset()
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Chooses the items: the same at every validation and for any number of processes."""
+        super().on_validation_epoch_start(trainer, pl_module)
         loader = trainer.val_dataloaders
         count = len(loader.dataset) if loader is not None and hasattr(loader.dataset, "__len__") else 0
         rows = min(self.images, count)
         # Equal parts of the items, and item i of part i: so both images and corruptions vary.
         parts = [range(i * count // rows, (i + 1) * count // rows) for i in range(rows)]
         self._chosen = frozenset(part[i % len(part)] for i, part in enumerate(parts))
-        self._rows = []
 
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Keeps the chosen images; must be done here, as averaged weights are swapped out before the epoch's end."""
-        if not isinstance(outputs, dict) or trainer.sanity_checking or trainer.state.fn != "fit":
-            return
+    def collect(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any) -> Iterator[Row]:
+        """Yields the chosen images."""
         sees_mask = getattr(pl_module, "needs_mask", False)
-        for i, n in enumerate(batch["n"].tolist()):
+        for i, n in enumerate(batch["n"].tolist() if isinstance(outputs, dict) else []):
             if n in self._chosen and batch["counted"][i]:
                 seen = mark_mask(batch["input"][i], batch["mask"][i]) if sees_mask else batch["input"][i]
-                images = (self._crop(image) for image in (seen, outputs["output"][i], batch["target"][i]))
+                shown = [seen, outputs["output"][i], batch["target"][i]]
+                shown += [] if outputs.get("sigma") is None else [outputs["sigma"][i]]
                 caption = f"{outputs['captions'][i]}   {Path(batch['path'][i]).name} · {batch['corruption'][i]}"
-                self._rows.append(Row(n, caption, *images))
+                yield Row(n, caption, *map(self._crop, shown))
 
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_collected(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draws the grid and writes it, on rank zero."""
-        rows = sorted(gather(self._rows), key=lambda row: row.n)
+        rows = sorted(gather(self.items), key=lambda row: row.n)
         folder = Path(run_folder(trainer))  # on every rank, so before the others return
-        if not rows or not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if not rows or not trainer.is_global_zero:
             return
         picture = draw_grid(rows, self.error_scale)
         for logger in trainer.loggers:
@@ -90,8 +85,8 @@ class ReconstructionGrid(Callback):
                 logger.experiment.add_image("reconstructions", picture, trainer.global_step, dataformats="HWC")
             elif hasattr(logger, "log_image"):  # W&B's, and loggers like it
                 logger.log_image("reconstructions", [picture], step=trainer.global_step)
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(folder / "grid.png")
+        with appearing(folder / "grid.png") as part:
+            Image.fromarray(picture).save(part, "PNG")
 
     def _crop(self, image: Tensor) -> Tensor:
         top, left = (max(0, (side - self.size) // 2) for side in image.shape[-2:])
@@ -100,14 +95,14 @@ class ReconstructionGrid(Callback):
 
 def draw_grid(rows: list[Row], error_scale: float) -> NDArray[np.uint8]:
     """Returns the grid as H×W×3 uint8: a line with the columns' names, then a caption and a row for each image."""
-    strips = [_draw_row(row, error_scale) for row in rows]
+    strips = []
+    for row in rows:
+        maps = [(row.output - row.target).abs(), *([] if row.sigma is None else [row.sigma])]
+        gray = [(values.mean(0, keepdim=True) / error_scale).clamp(0, 1) for values in maps]
+        strips.append(draw_row([row.input, row.output, row.target, *gray], row.caption))
     width = max(strip.shape[1] for strip in strips)
     padded = [np.pad(strip, ((0, 0), (0, width - strip.shape[1]), (0, 0)), constant_values=PAPER) for strip in strips]
-    columns = ("input", "output", "target", f"error to {error_scale * 255:.0f}/255")
+    scale = f"to {error_scale * 255:.0f}/255"
+    columns = ["input", "output", "target", f"error {scale}", *([] if rows[0].sigma is None else [f"sigma {scale}"])]
     heads = write_line([(k * (width // len(columns)), head) for k, head in enumerate(columns)], width)
     return np.concatenate([heads, *padded])
-
-
-def _draw_row(row: Row, error_scale: float) -> NDArray[np.uint8]:
-    error = ((row.output - row.target).abs().mean(0, keepdim=True) / error_scale).clamp(0, 1)
-    return draw_row([row.input, row.output, row.target, error], row.caption)

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch import LightningModule, Trainer
 from numpy.typing import NDArray
 from torch import Tensor
 
+from img2img.callbacks.collector import ValidationCollector, boards
 from img2img.data import WholeImages
 from img2img.imaging.drawing import draw_sheet
 from img2img.tasks import Autoencoder, VariationalAutoencoder
@@ -26,61 +26,47 @@ SAMPLES, SAMPLES_IN_ROW = 32, 8
 STEPS = 8  # images of an interpolation, both ends included
 DEVIATIONS = (-2.0, -4 / 3, -2 / 3, 0.0, 2 / 3, 4 / 3, 2.0)  # of a traversal, in standard deviations
 MOST_TRAVERSED = 8
-MOST_TRIED = 32  # latents, those that vary most, of which those are shown that change the image most
+MOST_TRIED = 32  # the latents that vary most; those that change the image most are shown
 MOST_AXES = 64
 AXIS_RANGE = 3.0  # what is drawn as black and white, in units of the value that all pixels of a flat axis have
 
 
-class LatentPictures(Callback):
+class LatentPictures(ValidationCollector[tuple[int, Tensor]]):
     """Draws what an autoencoder's latents mean, at every validation, under tags that begin with `latents/`.
 
     `interpolation` between two validation images; `traversal` of one of them along the latents that change it
-    most; of a variational one `samples`, the mean images of fixed latents drawn from the prior, and the
-    histogram `kl`, each latent's mean divergence; of a linear one, at the end of training, its principal `axes`.
+    most; for a variational one `samples`, the mean images of fixed latents drawn from the prior, and the
+    histogram `kl`, each latent's mean divergence; for a linear one, at the end of training, its principal `axes`.
     Other tasks, and runs without TensorBoard, are left alone.
     """
 
-    def __init__(self) -> None:
-        self._codes: list[tuple[int, Tensor]] = []
+    def collect(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Yields the number and the latents of each image."""
+        if isinstance(pl_module, Autoencoder) and boards(trainer):
+            latents = pl_module.encode(batch["input"]).float().cpu()
+            for i, n in enumerate(batch["n"].tolist()):
+                if batch["counted"][i]:
+                    yield n, latents[i]
 
-    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begins anew."""
-        self._codes = []
-
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Collects the codes, and draws after the last batch; later the averaged weights are swapped out again."""
-        fitting = trainer.state.fn == "fit" and not trainer.sanity_checking
-        if not fitting or not isinstance(pl_module, Autoencoder) or not any(_boards(trainer)):
-            return
-        codes = pl_module.encode(batch["input"]).float().cpu()
-        numbers, counted = batch["n"].tolist(), batch["counted"].tolist()
-        self._codes += [(n, codes[i]) for i, n in enumerate(numbers) if counted[i]]
-        if batch_idx + 1 == trainer.num_val_batches[dataloader_idx]:
-            found = sorted(gather(self._codes), key=lambda code: code[0])
-            if trainer.is_global_zero:
-                self._show(trainer, pl_module, torch.stack([code for _, code in found]))
+    def on_collected(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draws, on rank zero; here, while the weights are the averaged ones."""
+        found = sorted(gather(self.items), key=lambda item: item[0])
+        if isinstance(pl_module, Autoencoder) and found and trainer.is_global_zero:
+            self._show(trainer, pl_module, torch.stack([latents for _, latents in found]))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the histogram of what the task has measured by now."""
-        fitting = trainer.state.fn == "fit" and not trainer.sanity_checking
-        if not fitting or not trainer.is_global_zero or not isinstance(pl_module, VariationalAutoencoder):
-            return
-        if pl_module.kl_per_dimension is not None:
-            for board in _boards(trainer):
+        fitting = trainer.state.fn == "fit" and not trainer.sanity_checking and trainer.is_global_zero
+        if fitting and isinstance(pl_module, VariationalAutoencoder) and pl_module.kl_per_dimension is not None:
+            for board in boards(trainer):
                 board.add_histogram("latents/kl", pl_module.kl_per_dimension, trainer.global_step)
 
-    def _show(self, trainer: Trainer, task: Autoencoder, codes: Tensor) -> None:
-        pictures = {"interpolation": draw_interpolation(task, codes[0], codes[len(codes) // 2])}
-        if len(codes) > 1:
-            pictures["traversal"] = draw_traversal(task, codes)
+    def _show(self, trainer: Trainer, task: Autoencoder, latents: Tensor) -> None:
+        pictures = {"interpolation": draw_interpolation(task, latents[0], latents[len(latents) // 2])}
+        if len(latents) > 1:
+            pictures["traversal"] = draw_traversal(task, latents)
         if isinstance(task, VariationalAutoencoder):
             pictures["samples"] = draw_samples(task)
         data = getattr(trainer, "datamodule", None)
@@ -88,13 +74,9 @@ class LatentPictures(Callback):
             axes = principal_axes(task.network, task.statistics.pca, data.targets("train"))
             if axes is not None:
                 pictures["axes"] = draw_axes(axes, (task.network.in_channels, *task.network.image_size))
-        for board in _boards(trainer):
+        for board in boards(trainer):
             for name, picture in pictures.items():
                 board.add_image(f"latents/{name}", picture, trainer.global_step, dataformats="HWC")
-
-
-def _boards(trainer: Trainer) -> Iterator[Any]:
-    return (logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger))
 
 
 @torch.no_grad()
@@ -114,30 +96,25 @@ def draw_interpolation(task: Autoencoder, first: Tensor, last: Tensor) -> Pictur
     return draw_sheet(_decode(task, latents), STEPS, [f"{fraction:.0%}" for fraction in fractions])
 
 
-def draw_traversal(task: Autoencoder, codes: Tensor) -> Picture:
+def draw_traversal(task: Autoencoder, latents: Tensor) -> Picture:
     """Returns the first image with one latent after the other moved, those first that change it most.
 
     Args:
         task: The model.
-        codes: Of at least two images, N×k; each latent moves about its mean in its standard deviations over them.
+        latents: Of at least two images, N×k; each latent moves about its mean in its standard deviations over them.
     """
-    deviations = codes.std(0)
-    values = codes.mean(0) + deviations * torch.tensor(DEVIATIONS)[:, None]
+    deviations = latents.std(0)
+    values = latents.mean(0) + deviations * torch.tensor(DEVIATIONS)[:, None]
     tried = deviations.argsort(descending=True, stable=True)[:MOST_TRIED].tolist()
-    effect = effects(partial(_decode, task), codes[0], tried, values[[0, -1]])
+    effect = effects(partial(_decode, task), latents[0], tried, values[[0, -1]])
     chosen = [tried[i] for i in effect.argsort(descending=True, stable=True)[:MOST_TRAVERSED].tolist()]
     captions = [f"{latent}: {steps:+.1f} sd" for latent in chosen for steps in DEVIATIONS]
-    images = _decode(task, one_moved(codes[0], chosen, values).flatten(0, 1))
+    images = _decode(task, one_moved(latents[0], chosen, values).flatten(0, 1))
     return draw_sheet(images, len(DEVIATIONS), captions)
 
 
 def draw_axes(fit: PrincipalComponents, shape: tuple[int, ...]) -> Picture:
-    """Returns principal axes as images about gray, on a fixed scale, with their shares of the variance.
-
-    Args:
-        fit: The axes.
-        shape: Channels, height and width of the images.
-    """
+    """Returns principal axes as C×H×W images about gray, on a fixed scale, with their shares of the variance."""
     values = fit.axes.shape[1]
     total = float(fit.variances.sum()) + fit.residual * (values - len(fit.axes))
     axes = fit.axes[:MOST_AXES] * values**0.5 / (2 * AXIS_RANGE)

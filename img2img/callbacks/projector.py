@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
+from img2img.callbacks.collector import ValidationCollector, boards
 from img2img.data.pairs import WholePairs
 from img2img.errors import printable
 from img2img.tasks import Autoencoder
 from img2img.tasks.gather import gather
 
 MOST_POINTS = 10_000
-SIDE = 64
-"""Of a thumbnail, in pixels, at most."""
+SIDE = 64  # of a thumbnail, in pixels, at most
 SPRITE_SIDE = 4096
-"""Of the picture that holds all thumbnails, in pixels, at most. TensorBoard shows up to 8192, but to draw so large a
-one torch takes 2 GB."""
+"""Of the picture with all thumbnails, in pixels, at most. TensorBoard shows up to 8192, for which torch needs 2 GB."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +50,10 @@ class ProjectorThumbnails:
         self.side = min(SIDE, SPRITE_SIDE // math.ceil(math.sqrt(points)))
 
     def of(self, image: Tensor, n: Tensor) -> list[Tensor | None]:
-        """Returns for each of N×C×H×W in [0, 1] its thumbnail on the CPU, None for those that are not shown.
+        """Returns the thumbnail of each image on the CPU, None for those that are not shown.
 
         Args:
-            image: The images; on white where they are not square. Small ones are not enlarged.
+            image: N×C×H×W in [0, 1]; put on white if not square. Small images are not enlarged.
             n: Their numbers, N.
         """
         height, width = image.shape[-2:]
@@ -70,13 +69,7 @@ class ProjectorThumbnails:
 
 
 def write_points(writer: SummaryWriter, points: list[Point], step: int) -> None:
-    """Writes points for the Projector beside a writer's events.
-
-    Args:
-        writer: Where.
-        points: In any order.
-        step: Of training.
-    """
+    """Writes points of a training step, in any order, for the Projector beside a writer's events."""
     points = sorted(points, key=lambda point: point.n)
     writer.add_embedding(
         torch.stack([point.latent.float() for point in points]),
@@ -89,36 +82,28 @@ def write_points(writer: SummaryWriter, points: list[Point], step: int) -> None:
     )
 
 
-class LatentProjector(Callback):
+class LatentProjector(ValidationCollector[Point]):
     """Writes the last validation's latents for the Projector, once, when training ends.
 
-    With each point go its thumbnail, the folder that the image lies in (relative to the validation images' root), its
-    name and the mean squared error of its reconstruction; an image that is corrupted in several ways is as many points.
-    At most `MOST_POINTS`, evenly spread.
+    Each point has a thumbnail, the image's folder (relative to the validation images' root), its name and the mean
+    squared error of its reconstruction; an image that is corrupted in several ways is as many points. At most
+    `MOST_POINTS`, evenly spread.
     """
 
     def __init__(self) -> None:
-        self._points: list[Point] = []
+        super().__init__()
         self._thumbnails = ProjectorThumbnails(0)
         self._images: Any = None  # a data set of anyone's
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begins anew: which validation is the last is known only afterwards."""
+        """Starts again: which validation is the last is known only afterwards."""
+        super().on_validation_epoch_start(trainer, pl_module)
         self._images = getattr(trainer.val_dataloaders, "dataset", None)
         self._thumbnails = ProjectorThumbnails(len(self._images) if hasattr(self._images, "__len__") else 0)
-        self._points = []
 
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Keeps the latents; here, for averaged weights are swapped out again before the epoch's end."""
-        if not isinstance(pl_module, Autoencoder) or trainer.sanity_checking or trainer.state.fn != "fit":
+    def collect(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any) -> Iterator[Point]:
+        """Yields the points of a batch."""
+        if not isinstance(pl_module, Autoencoder):
             return
         latents = pl_module.encode(batch["input"]).float().cpu()
         errors = ((outputs["output"] - batch["target"]) ** 2).flatten(1).mean(1).tolist()
@@ -127,17 +112,14 @@ class LatentProjector(Callback):
             if thumbnail is not None and batch["counted"][i]:
                 label, name = self._label_and_name(Path(batch["path"][i]))
                 name += f" · {batch['corruption'][i]}" if several else ""
-                point = Point(int(batch["n"][i]), latents[i].clone(), thumbnail, label, name, f"{errors[i]:.5f}")
-                self._points.append(point)
+                yield Point(int(batch["n"][i]), latents[i].clone(), thumbnail, label, name, f"{errors[i]:.5f}")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes what all processes have kept, on rank zero."""
-        points = gather(self._points)
-        if not points or not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
-            return
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                write_points(logger.experiment, points, trainer.global_step)
+        points = gather(self.items)
+        if points and trainer.is_global_zero:
+            for board in boards(trainer):
+                write_points(board, points, trainer.global_step)
 
     def _label_and_name(self, path: Path) -> tuple[str, str]:
         """Returns the folder of a validation image and its name, both relative to the validation images' root."""

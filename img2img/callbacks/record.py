@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 from typing import Any
 
 import yaml
@@ -21,12 +23,16 @@ class RunRecord(Callback):
     def __init__(self, config: Config) -> None:
         self.config = config
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Notes the settings for hparams.yaml, which the logger writes once, before training."""
+        if isinstance(trainer.logger, TensorBoardLogger):
+            trainer.logger.hparams.update(self._settings(trainer))
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the config as a YAML block."""
         if trainer.is_global_zero and isinstance(trainer.logger, TensorBoardLogger):
             text = yaml.safe_dump(self.config, sort_keys=False)
             trainer.logger.experiment.add_text("config", f"```yaml\n{text}```")
-            trainer.logger.hparams.update(self._settings())  # hparams.yaml, which the logger writes once
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the settings and the final validation's metrics to the HParams tab."""
@@ -34,10 +40,38 @@ class RunRecord(Callback):
             final = {name: float(v) for name, v in trainer.callback_metrics.items() if name.startswith("val/")}
             # Under separate names: the logger writes them as scalars too, which would disturb the curves.
             metrics = {name.replace("val/", "final/", 1): value for name, value in final.items()}
-            trainer.logger.log_hyperparams(self._settings(), metrics)
+            rate = {"lr": trainer.optimizers[0].param_groups[0]["initial_lr"]}
+            trainer.logger.log_hyperparams(rate | self._settings(trainer), metrics)
 
-    def _settings(self) -> dict[str, Any]:
-        return flatten({key: self.config.get(key) for key in ("seed_everything", "model", "data")})
+    def _settings(self, trainer: Trainer) -> dict[str, Any]:
+        """Returns the length of the run and what was chosen, without how it is measured."""
+        settings = flatten(
+            without_defaults({key: self.config.get(key) for key in ("seed_everything", "model", "data")})
+        )
+        chosen = {key: value for key, value in settings.items() if not key.startswith("data.evaluation")}
+        return {"max_steps": trainer.max_steps} | chosen
+
+
+def without_defaults(tree: Any) -> Any:
+    """Returns nested settings without the arguments that have the default of their class."""
+    if isinstance(tree, list):
+        return [without_defaults(item) for item in tree]
+    if not isinstance(tree, dict):
+        return tree
+    kept = tree
+    if "class_path" in tree:
+        given, defaults = tree.get("init_args") or {}, _defaults(tree["class_path"])
+        kept = tree | {"init_args": {key: given[key] for key in given if given[key] != defaults.get(key, ...)}}
+    return {key: without_defaults(value) for key, value in kept.items()}
+
+
+def _defaults(class_path: str) -> dict[str, Any]:
+    """Returns the defaults of a class's arguments, and of those that it passes on to its bases."""
+    module, _, name = class_path.rpartition(".")
+    found: dict[str, Any] = {}
+    for base in reversed(getattr(getattr(importlib.import_module(module), name), "__mro__", ())):  # a function has none
+        found |= {key: parameter.default for key, parameter in inspect.signature(base.__init__).parameters.items()}
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in found.items()}
 
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""One module a command: parse, build, Trainer.<verb>."""
+"""One module a command: options, one function of the other rooms, what to print, exit code."""

@@ -2,46 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from img2img.errors import printable
-from img2img.latents.editing import edit
-from img2img.latents.runner import Devices, first_process
+from img2img.commands.carry_out import carry_out
+from img2img.latents.editing import EditResult, edit
+from img2img.latents.runner import Devices
 from img2img.signature_parser import parser_of
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
-    """Edits a folder, and says how far the two others are apart.
-
-    Raises:
-        SystemExit: With code 1 if some file could not be read or edited.
-    """
-    parser = parser_of(
-        edit,
-        command,
-        "Move images along the direction from one folder's images to another's.",
-        hidden=["progress"],
-        names={"start": "from", "end": "to"},
-        shared=[Devices],
-    )
+    """Edits a folder, and says how far the two others are apart."""
+    parser = parser_of(edit, command, names={"start": "from", "end": "to"}, shared=[Devices])
     options = vars(parser.parse_args(arguments))
-    sys.path.append(os.getcwd())  # networks of one's own
-    result = edit(**options, progress=True)
-    if not first_process():
-        return
-    for problem in result.problems:
-        print(printable(f"skipped: {problem}"), file=sys.stderr)
-    before, after = (
-        f"{Path(options[end]).name} ({count})" for end, count in zip(("start", "end"), result.images, strict=True)
-    )
-    if result.told_apart is None:
+
+    def describe(result: EditResult) -> list[str]:
+        ends = zip((options["start"], options["end"]), result.images, strict=True)
+        before, after = (f"{Path(folder).name} ({count})" for folder, count in ends)
         apart = "too few images to say how far apart their latents are"
-    else:
-        right = 100 * result.told_apart
-        apart = f"a linear classifier tells {right:.1f} % of their latents apart, chance 50 %"
-    print(printable(f"{len(result.files)} image(s) edited: {options['output']}; {before} and {after}: {apart}"))
-    if result.problems:
-        raise SystemExit(1)
+        if result.told_apart is not None:
+            apart = f"a linear classifier tells {100 * result.told_apart:.1f} % of their latents apart, chance 50 %"
+        return [f"{len(result.files)} image(s) edited: {options['output']}; {before} and {after}: {apart}"]
+
+    carry_out(edit, options, describe)

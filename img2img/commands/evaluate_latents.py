@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from img2img.errors import printable
 from img2img.imaging.parts import appearing
 from img2img.inference.checks import check_output_file
-from img2img.latents.evaluation import FOLDS, NEIGHBOURS, evaluate_latents
+from img2img.latents.evaluation import FOLDS, NEIGHBOURS, Evaluation, evaluate_latents
 from img2img.signature_parser import parser_of
-
-if TYPE_CHECKING:
-    from img2img.latents.evaluation import Evaluation
 
 ROWS = {
     "kmeans_accuracy": "k-means accuracy",
@@ -26,18 +23,14 @@ ROWS = {
 }
 METHOD = (
     "Distances are Euclidean on the numbers as they are, not standardised. k-means has as many clusters as there are",
-    "labels, matched to these by the Hungarian method; its accuracy, NMI and ARI are those of the best of 10 starts,",
+    "labels, matched to these by the Hungarian method; its accuracy, NMI and ARI come from the best of 10 starts,",
     f"seed 0. Neighbours vote in {FOLDS}-fold stratified cross-validation. Own centre is the mean of an image's label.",
 )
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
-    """Prints the table.
-
-    Raises:
-        UserError: If there are too few labels or images to tell.
-    """
-    parser = parser_of(evaluate_latents, command, "Measure how well latents tell the folders of the images apart.")
+    """Prints the table."""
+    parser = parser_of(evaluate_latents, command)
     parser.add_argument("--json", metavar="OUT", help="Also write the figures there.")
     parser.add_argument("--overwrite", action="store_true", help="Replace the JSON if it is there.")
     options = parser.parse_args(arguments)
@@ -52,21 +45,19 @@ def run(command: str, arguments: Sequence[str]) -> None:
 
 
 def describe(name: str, figures: Evaluation) -> str:
-    """Returns the figures as an aligned table, with a word on how they came about."""
-    measured: list[Any] = [figures["latents"]]  # TypedDicts, whose keys mypy wants spelt out
-    heads = [f"{figures['latents']['numbers']} latents"]
+    """Returns the figures as an aligned table, and how they were measured."""
+    measured: dict[str, Any] = {f"{figures['latents']['numbers']} latents": figures["latents"]}
     if figures["pca"] is not None:
-        measured.append(figures["pca"])
-        heads.append(f"{figures['pca']['numbers']} of PCA")
+        measured[f"{figures['pca']['numbers']} of PCA"] = figures["pca"]
     wide = max(map(len, ROWS.values()))
     lines = [
         f"{printable(name)}: {figures['images']} images, {figures['labels']} labels, the largest with "
         f"{figures['largest_label']:.1%} of the images",
         "",
-        " " * wide + "".join(f"{head:>14}" for head in heads),
+        " " * wide + "".join(f"{head:>14}" for head in measured),
     ]
     for key, text in ROWS.items():
-        values = (quality[key] for quality in measured)
+        values = (quality[key] for quality in measured.values())
         lines.append(f"{text:<{wide}}" + "".join(f"{'–' if v is None else f'{v:.4f}':>14}" for v in values))
-    no_pca = ["The model knew no principal components: there is nothing to compare with."] if len(heads) == 1 else []
+    no_pca = ["The model knew no principal components: there is nothing to compare with."] if len(measured) == 1 else []
     return "\n".join([*lines, "", *METHOD, *no_pca])

@@ -9,14 +9,9 @@ from img2img.shipped import card_of, find_model, shipped_models, summary_of
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
-    """Prints a line for each shipped model, or the card of one.
-
-    Raises:
-        UserError: If there is no model of that name.
-    """
-    parser = argparse.ArgumentParser(
-        f"img2img {command}", description="List the models that come with the program, or show the card of one."
-    )
+    """Prints a line for each shipped model, or the card of one."""
+    about = "List the models that come with the program, or show the card of one."
+    parser = argparse.ArgumentParser(f"img2img {command}", description=about)
     parser.add_argument("name", nargs="?", help="the model whose card to show")
     name, models = parser.parse_args(arguments).name, shipped_models()
     if name is not None:

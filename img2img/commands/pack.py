@@ -10,6 +10,5 @@ from img2img.training.packing import pack
 
 def run(command: str, arguments: Sequence[str]) -> None:
     """Packs a checkpoint and prints what was written."""
-    about = "Pack a checkpoint into one small file of weights and recipe, without code, and write a card beside it."
-    done = pack(**vars(parser_of(pack, command, about, positional=["model", "output"]).parse_args(arguments)))
+    done = pack(**vars(parser_of(pack, command, positional=["model", "output"]).parse_args(arguments)))
     print(f"{done.model}: {done.size / 1e6:.1f} MB; fill in its card {done.card}, and use it with --model {done.model}")

@@ -1,18 +1,19 @@
-"""`img2img restore`: restores a folder of images, or one image, with a trained model."""
+"""`img2img restore`: restores folders of images, or single images, with a trained model."""
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from img2img.errors import printable
-from img2img.inference.checks import check_folders
-from img2img.inference.options import Options
+from img2img.inference.checks import check_inputs, paths_of
+from img2img.inference.options import WHITE_SIGMA, Options
 from img2img.inference.plan import in_words, open_restorer, plan_run
 from img2img.inference.run import RestoreInterrupted, RestoreStopped, restore
+from img2img.own_classes import look_for
 from img2img.signature_parser import parser_of
 
 if TYPE_CHECKING:
@@ -20,61 +21,55 @@ if TYPE_CHECKING:
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
-    """Parses the command line, checks what is cheap to check, and restores.
-
-    Raises:
-        SystemExit: With code 1 if some file was not restored, 130 if the run was interrupted.
-    """
-    parser = parser_of(restore, command, "Restore a folder of images, or one image.", hidden=["progress"])
+    """Checks what is cheap to check, and restores or says what would be done."""
+    parser = parser_of(restore, command)
     parser.add_argument(
-        "--dry_run", action="store_true", help="Print what would be done, and how much memory it would take."
+        "--dry_run",
+        action="store_true",
+        help="Print what would be done, and how much memory it would take. Finds truncated files, but decodes nothing: "
+        "other damage shows only when the file is restored.",
     )
-    options = vars(parser.parse_args(arguments))
+    options = vars(parser.parse_intermixed_args(arguments))  # inputs before the options, the output after them
     dry_run = options.pop("dry_run")
-    check_folders(Path(options["input"]), Path(options["output"]), options["mask"])
-    sys.path.append(os.getcwd())  # for networks of the user's own, beside the images
+    check_inputs(paths_of(options["input"]), Path(options["output"]), options["mask"])
+    look_for(options["trust"])
     if dry_run:
-        for name in ("devices", "num_nodes"):
-            options.pop(name)
-        print(_described(**options))
+        print(_described(options))
     else:
-        finish(lambda: restore(**options, progress=True))
+        finish(lambda: restore(**options))
 
 
-def _described(
-    input: str,
-    output: str,
-    model: str,
-    mask: str | None,
-    trust: Sequence[str],
-    accelerator: str,
-    precision: str,
-    **options: object,
-) -> str:
-    task, file = open_restorer(model, trust)
+def _described(options: Mapping[str, Any]) -> str:
+    task, file = open_restorer(options["model"], options["trust"])
     from img2img.trainer import best_precision
 
-    name = best_precision(accelerator) if precision == "auto" else precision
-    how = Options(**options)  # type: ignore[arg-type]
-    return plan_run(task, Path(input), Path(output), how, mask, precision=name, weights=file).describe()
+    precision = options["precision"]
+    plan = plan_run(
+        task,
+        paths_of(options["input"]),
+        Path(options["output"]),
+        Options(**{field.name: options[field.name] for field in fields(Options)}),
+        options["mask"],
+        precision=best_precision(options["accelerator"]) if precision == "auto" else precision,
+        weights=file,
+    )
+    return plan.describe()
 
 
-def finish(restoring: object) -> None:
+def finish(restoring: Callable[[], RestoreResult]) -> None:
     """Restores, and prints what was done; for `restore` and `predict`.
 
     Args:
-        restoring: Function that restores and returns the result.
+        restoring: Function that restores.
 
     Raises:
         SystemExit: With code 1 if some file was not restored, 130 if the run was interrupted.
     """
     code, last = 0, ""
     try:
-        result: RestoreResult = restoring()  # type: ignore[operator]
-    except RestoreInterrupted as error:
-        result, code, last = error.result, 130, str(error)
-    except RestoreStopped as error:
-        result, code, last = error.result, 1, str(error)
+        result = restoring()
+    except (RestoreInterrupted, RestoreStopped) as error:
+        result, last, code = error.result, str(error), 130 if isinstance(error, RestoreInterrupted) else 1
     from img2img.trainer import first_process
 
     if first_process():
@@ -90,19 +85,23 @@ def finish(restoring: object) -> None:
 
 def say(result: RestoreResult) -> None:
     """Prints what was written, where the report is, and on stderr what was not written and why."""
-    restored, there, failures = len(result.restored) - result.before, len(result.skipped), result.failures
-    already = f", {result.before} were restored before" if result.before else ""
-    already += f", {there} were there already" if there else ""
-    not_restored = f", {len(failures)} could not be restored" if failures else ""
-    print(printable(f"Restored {restored} image(s) into {result.output}{already}{not_restored}"))
+    counts = {
+        "were restored before": result.before,
+        "were there already": len(result.skipped),
+        "could not be restored": len(result.failures),
+    }
+    others = "".join(f", {count} {what}" for what, count in counts.items() if count)
+    restored = len(result.restored) - result.before
+    print(printable(f"Restored {restored} image(s) into {result.output}{others}"))
     if result.others:
-        print(f"passed over, not images: {in_words(result.others)}")
-    for record in failures:
+        print(in_words(result.others))
+    for record in result.failures:
         print(printable(f"not restored: {record.reason}"), file=sys.stderr)
-    if result.report is not None:
-        print(printable(f"Report: {result.report}"))
-    if result.page is not None:
-        print(printable(f"Page: {result.page}"))
+    for what, path in (("Report", result.report), ("Page", result.page)):
+        if path is not None:
+            print(printable(f"{what}: {path}"))
+    if result.maps is not None:
+        print(printable(f"Maps: {result.maps} (white where σ is {WHITE_SIGMA} or more, for pixels from 0 to 1)"))
     if result.problem:
         print(printable(f"the report was not written: {result.problem}"), file=sys.stderr)
     for name, (mean, count) in result.scores.items():

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Sequence
 
-from img2img.errors import printable
-from img2img.latents.sampling import sample
+from img2img.commands.carry_out import carry_out
+from img2img.latents.sampling import SampleResult, sample
 from img2img.signature_parser import parser_of
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
-    """Draws images.
+    """Draws images."""
+    options = vars(parser_of(sample, command).parse_args(arguments))
 
-    Raises:
-        SystemExit: With code 1 if some of a folder's images could not be written.
-    """
-    parser = parser_of(sample, command, "Draw images of random latents: a sheet of them, or a folder.")
-    options = vars(parser.parse_args(arguments))
-    sys.path.append(os.getcwd())  # networks of one's own
-    result = sample(**options)
-    for problem in result.problems:
-        print(printable(f"skipped: {problem}"), file=sys.stderr)
-    count = options["n"] - len(result.problems)
-    print(printable(f"{count} image(s) drawn from {result.origin}: {options['output']}"))
-    if result.problems:
-        raise SystemExit(1)
+    def describe(result: SampleResult) -> list[str]:
+        return [f"{options['n'] - len(result.problems)} image(s) drawn from {result.origin}: {options['output']}"]
+
+    carry_out(sample, options, describe)

@@ -12,9 +12,8 @@ from img2img.imaging.parts import appearing
 
 def run(command: str, arguments: Sequence[str]) -> None:
     """Prints the schema, or writes it to a file."""
-    parser = argparse.ArgumentParser(
-        f"img2img {command}", description="Write a JSON schema of the configs, for completion in editors."
-    )
+    about = "Write a JSON schema of the configs, for completion in editors."
+    parser = argparse.ArgumentParser(f"img2img {command}", description=about)
     parser.add_argument("output", nargs="?", help="the file to write, such as schema.json (default: print it)")
     output = parser.parse_args(arguments).output
     from img2img.training.schema import schema

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Sequence
 
 from img2img.anomaly.detection import PCA, PIXELS, Table
 from img2img.anomaly.scoring import Scores, score
+from img2img.commands.carry_out import carry_out
 from img2img.errors import printable
-from img2img.latents.runner import Devices, first_process
+from img2img.latents.runner import Devices
 from img2img.signature_parser import parser_of
 
 MOST_LISTED = 10
@@ -17,34 +16,21 @@ MOST_LISTED = 10
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
-    """Scores a folder and prints what was found.
-
-    Raises:
-        SystemExit: With code 1 if some file could not be read, written or used.
-    """
-    about = "Say how abnormal images are to a model that was trained on normal ones only."
-    parser = parser_of(score, command, about, hidden=["progress"], shared=[Devices])
+    """Scores a folder and prints what was found."""
+    parser = parser_of(score, command, shared=[Devices])
     parser.add_argument("--all_scores", action="store_true", help="Print how well every score detects.")
     options = vars(parser.parse_args(arguments))
     all_scores = options.pop("all_scores")
-    sys.path.append(os.getcwd())  # networks of one's own, beside the images
-    scores = score(**options, progress=True)
-    if not first_process():
-        return  # Lightning kills the first process where another one fails
-    for problem in scores.problems:
-        print(printable(f"skipped: {problem}"), file=sys.stderr)
-    print(summary(scores, options["output"], all_scores))
-    if scores.problems:
-        raise SystemExit(1)
+    carry_out(score, options, lambda scores: summary(scores, options["output"], all_scores))
 
 
-def summary(scores: Scores, output: str, all_scores: bool = False) -> str:
-    """Returns what the command prints: the verdicts, the most abnormal images, and how well they are detected.
+def summary(scores: Scores, output: str, all_scores: bool = False) -> list[str]:
+    """Returns the lines to print: the verdicts, the most abnormal images, and how well they are detected.
 
     Args:
         scores: What was found.
         output: The table that was written.
-        all_scores: Whether to say of every score how well it detects; else of the recommended one, and of the maps.
+        all_scores: Whether to print how well every score detects; else the recommended one, and the maps.
     """
     found, best = sum(row["abnormal"] for row in scores.rows), scores.recommended
     lines = [
@@ -60,13 +46,13 @@ def summary(scores: Scores, output: str, all_scores: bool = False) -> str:
         lines.append(f"false alarms: {judged.false_alarms} of {judged.normal} normal image(s){misses}")
     lines += ["", f"most abnormal, by {best}:"]
     for row in scores.ranked()[:MOST_LISTED]:
-        lines.append(f"{row[best]:>11.4g}  {printable(row['path'])}")
+        lines.append(f"{row[best]:>11.4g}  {row['path']}")
     if scores.table:
         shown = [name for name in scores.names if not name.startswith(PCA)] if all_scores else [best]
         lines += ["", *described(scores.table, [*dict.fromkeys([best, *shown]), PIXELS])]
         if not all_scores:
             lines.append("(--all_scores prints the other scores too)")
-    return "\n".join(lines)
+    return lines
 
 
 def described(table: Table, names: Sequence[str]) -> list[str]:

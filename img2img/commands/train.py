@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import re
 import sys
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from collections.abc import Sequence
 from img2img.commands.restore import finish
 from img2img.errors import UserError
 from img2img.inference.run import restore
+from img2img.own_classes import look_for
 from img2img.training.preflight import check
 
 HELP = {
@@ -23,6 +23,7 @@ COMMON = """\
   --config FILE                 a YAML here or among the shipped ones (`img2img configs`); may be given several times
   --ckpt_path FILE|last|best    checkpoint to resume from or to measure; last and best: of the config's newest run
                                 (to measure: a shipped model's name as well, see `img2img models`)
+  --resume auto                 (fit) go on in the config's newest run, or start one: the same command in a job script
   --data.root DIR|[DIR, …]      folder with train/ val/ test/, or one folder of photographs that is divided; or several
   --data.batch_size N           crops in a batch;  --data.num_workers N  processes that prepare them
   --model.weights FILE|NAME     checkpoint or shipped model whose weights to start from (fine-tuning)
@@ -44,25 +45,26 @@ def run(command: str, argv: Sequence[str]) -> None:
     if "--help" in argv or "-h" in argv:
         print(f"usage: img2img {command} --config FILE [options]\n\n{HELP[command]}\n\n{COMMON}")
         return
-    if "--help-all" in argv:
-        from img2img.training.cli import CLI
-
-        CLI(command, ["--help"], None)
-        return
-    arguments = check(command, argv)
-    sys.path.append(os.getcwd())  # for classes of the user's own, in a module beside the config
+    arguments = None if "--help-all" in argv else check(command, argv)
+    if arguments is not None:
+        look_for(arguments.modules, *arguments.folders)
+    from img2img.callbacks.interruption import Stopped
+    from img2img.trainer import first_process
     from img2img.training.cli import CLI
 
-    if command == "predict":
+    if arguments is None:
+        CLI(command, ["--help"], None)
+    elif command == "predict":
         try:
             finish(lambda: CLI(command, arguments.argv, arguments).restored)
         except UserError as error:
-            raise UserError(_for_predict(str(error))) from error
+            # The message names the options of `restore`, to which `predict` gives a prefix.
+            own = "|".join(inspect.signature(restore).parameters)
+            raise UserError(re.sub(rf"--({own})\b", r"--restore.\1", str(error))) from error
     else:
-        CLI(command, arguments.argv, arguments)
-
-
-def _for_predict(message: str) -> str:
-    """Returns a message in which the options of `restore` are called as `predict` calls them."""
-    own = "|".join(inspect.signature(restore).parameters)
-    return re.sub(rf"--({own})\b", r"--restore.\1", message)
+        try:
+            CLI(command, arguments.argv, arguments)
+        except Stopped as stop:
+            if first_process():  # the others' codes would look like a failure to the first one
+                print(f"img2img {command}: {stop}", file=sys.stderr)
+                raise SystemExit(stop.exit_code) from None

@@ -16,7 +16,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     """Serves TensorBoard until interrupted.
 
     Raises:
-        UserError: If there are no runs, or the port is taken.
+        UserError: If there is no such folder.
     """
     parser = argparse.ArgumentParser(f"img2img {command}", description="Open TensorBoard on the runs.")
     parser.add_argument("folder", nargs="?", default="runs", help="the folder of the runs (default: runs)")
@@ -42,13 +42,11 @@ def serve(folder: Path, host: str = "localhost", port: int | None = None) -> str
     """
     from tensorboard.program import TensorBoard, TensorBoardServerException
 
-    board = TensorBoard()
-    flags = ["--logdir", str(folder), "--host", host]
     # TensorBoard keeps 10 random images of a tag, but people compare with the early steps. Not 0, which its help calls
     # "all": the fast loader then keeps no images.
-    flags += ["--samples_per_plugin", f"images={MANY_STEPS}"]
-    flags += [] if port is None else ["--port", str(port)]
-    board.configure(argv=[None, *flags])
+    flags = ["--logdir", str(folder), "--host", host, "--samples_per_plugin", f"images={MANY_STEPS}"]
+    board = TensorBoard()
+    board.configure(argv=[None, *flags, *([] if port is None else ["--port", str(port)])])
     try:
         return str(board.launch())
     except TensorBoardServerException as error:

@@ -22,7 +22,7 @@ def bounds(name: str, given: Range, least: float = 0.0, most: float = math.inf) 
     """Returns a range's low and high end.
 
     Raises:
-        ValueError: If an end lies outside [least, most] or the range is reversed.
+        ValueError: If an end is outside [least, most] or the range is reversed.
     """
     ends = (given, given) if isinstance(given, int | float) else tuple(given)
     if len(ends) != 2 or not least <= ends[0] <= ends[1] <= most:
@@ -41,12 +41,9 @@ class FloatTransform(ImageOnlyTransform):
 
     Place them last: most albumentations transforms clip to [0, 1]. `p` is 1 by default; with albumentations' 0.5, half
     of the images would stay clean.
-
-    Attributes:
-        unclipped: Whether values may leave [0, 1], so that clipping after it would change them.
     """
 
-    unclipped = True
+    unclipped = True  # values may leave [0, 1], so that clipping afterwards would change them
 
     def __init__(self, p: float = 1.0, **ranges: Range) -> None:
         super().__init__(p=p)
@@ -58,7 +55,7 @@ class FloatTransform(ImageOnlyTransform):
         """Draws a number from each range, for `corrupt`."""
         return {name: float(self.random_generator.uniform(*getattr(self, name))) for name in self._ranges}
 
-    def apply(self, img: Float, **params: Any) -> Float:
+    def apply(self, img: NDArray[Any], **params: Any) -> NDArray[Any]:
         """Returns H×W×C float32, not clipped; for a uint8 image uint8, clipped and rounded.
 
         Raises:
@@ -66,20 +63,24 @@ class FloatTransform(ImageOnlyTransform):
         """
         _check_dtype(self, img)
         if img.dtype == np.uint8:
-            values = self.corrupt(img / np.float32(255), **params)
-            rounded: Any = np.rint(values.clip(0, 1) * 255).astype(np.uint8)
-            return rounded  # type: ignore[no-any-return]
+            values = self.corrupt(np.divide(img, np.float32(255), dtype=np.float32), **params)
+            rounded: NDArray[np.uint8] = np.rint(values.clip(0, 1) * 255).astype(np.uint8)
+            return rounded
         return self.corrupt(img, **params)
 
     @abstractmethod
     def corrupt(self, img: Float, **params: Any) -> Float:
         """Returns the corrupted image, H×W×C float32."""
 
+    def _normal(self, shape: tuple[int, ...]) -> Float:
+        normal: Float = self.random_generator.standard_normal(shape, dtype=np.float32)
+        return normal
+
 
 class MaskTransform(DualTransform):
     """Base class of transforms that make holes: they change the image and set the mask, if given, to 1 there.
 
-    The rest of the image stays bit-identical, also outside [0, 1]; holes that the mask already has stay.
+    The rest of the image stays bit-identical, also outside [0, 1], and so do earlier holes in the mask.
     `albumentations.CoarseDropout(fill=0, fill_mask=1)` follows the same rule, so boxes need no class of ours.
     """
 
@@ -90,11 +91,7 @@ class MaskTransform(DualTransform):
 
     @abstractmethod
     def draw_hole(self, img: Float) -> tuple[Bool, float | Float]:
-        """Draws a hole for an image of H×W×C.
-
-        Returns:
-            The hole, H×W, and its values: one number, or N×C or N×1 for the N pixels of the hole, row by row.
-        """
+        """Returns a hole for an H×W×C image: H×W, and its values: a number, or N×C or N×1 for its N pixels by rows."""
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         """Draws the hole once, for both image and mask."""
@@ -122,3 +119,6 @@ class MaskTransform(DualTransform):
 
     def _uniform(self, ends: tuple[float, float]) -> float:
         return float(self.random_generator.uniform(*ends))
+
+    def _whole_number(self, ends: tuple[float, float]) -> int:
+        return int(self.random_generator.integers(int(ends[0]), int(ends[1]), endpoint=True))

@@ -6,10 +6,8 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from img2img.corruptions.base import Range
-from img2img.corruptions.noise import RandomNoise
+from img2img.corruptions.base import Float, FloatTransform, Range
 from img2img.errors import UserError
 
 # Bilinear demosaicing as convolutions of a plane that holds zeros where the sensor has another colour.
@@ -17,13 +15,13 @@ _CROSS = np.array([[0, 1, 0], [1, 4, 1], [0, 1, 0]], np.float32) / 4
 _SQUARE = np.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]], np.float32) / 4
 
 
-class CameraNoise(RandomNoise):
-    """Adds shot and read noise where it arises, in the sensor's linear colours, and develops it with the image.
+class CameraNoise(FloatTransform):
+    """Adds shot and read noise in the sensor's linear colours and develops it with the image.
 
-    The noise passes through white balance, demosaicing and the tone curve: it is stronger in red and blue than in
-    green, correlated between neighbouring pixels, and strongest in the shadows. The image itself is not demosaicked, so
-    the target stays what a long exposure would show. After Brooks et al., "Unprocessing images for learned raw
-    denoising", CVPR 2019, with their levels of noise and white balance. RGB images only.
+    White balance, demosaicing and the tone curve make the noise stronger in red and blue than in green, correlated
+    between neighbouring pixels, and strongest in the shadows. The image itself is not demosaicked, so the target stays
+    what a long exposure would show. After Brooks et al., "Unprocessing images for learned raw denoising", CVPR 2019,
+    with their levels of noise and white balance. RGB images only.
 
     Args:
         shot: Variance per unit of light, in units of the linear range; drawn log-uniformly. Read noise depends on it as
@@ -43,23 +41,11 @@ class CameraNoise(RandomNoise):
         log_shot = self.random_generator.uniform(low, high)
         log_read = 2.18 * log_shot + 1.20 + self.random_generator.normal(0, 0.26)
         red, blue = self.random_generator.uniform(1.9, 2.4), self.random_generator.uniform(1.5, 1.9)
-        corner = self.random_generator.integers(0, 2, 2)
-        return {
-            "shot": float(np.exp(log_shot)),
-            "read": float(np.exp(log_read)),
-            "gains": np.array([red, 1.0, blue], np.float32),
-            "corner": (int(corner[0]), int(corner[1])),
-        }
+        corner = tuple(self.random_generator.integers(0, 2, 2).tolist())
+        gains = np.array([red, 1.0, blue], np.float32)
+        return {"shot": float(np.exp(log_shot)), "read": float(np.exp(log_read)), "gains": gains, "corner": corner}
 
-    def corrupt(
-        self,
-        img: NDArray[np.float32],
-        shot: float = 0.0,
-        read: float = 0.0,
-        gains: NDArray[np.float32] | None = None,
-        corner: tuple[int, int] = (0, 0),
-        **params: Any,
-    ) -> NDArray[np.float32]:
+    def corrupt(self, img: Float, shot: float = 0.0, read: float = 0.0, **params: Any) -> Float:
         """Returns the photograph with its noise, unclipped.
 
         Raises:
@@ -67,16 +53,15 @@ class CameraNoise(RandomNoise):
         """
         if img.shape[2] != 3:
             raise UserError(f"CameraNoise needs RGB images (data.channels: 3), not {img.shape[2]} channel(s)")
-        balance = np.ones(3, np.float32) if gains is None else gains
+        balance: Float = params["gains"]
         light = _linear(np.maximum(img, 0)) / balance
         noise = self._normal(img.shape) * np.sqrt(shot * light + read)
-        developed = _tone((light + _demosaicked(noise, corner)) * balance)
+        developed = _tone((light + _demosaicked(noise, params["corner"])) * balance)
         # A difference, so that the tone curve's rounding errors cancel: without noise the image is bit-identical.
-        result: NDArray[np.float32] = img + (developed - _tone(light * balance))
-        return result
+        return img + (developed - _tone(light * balance))
 
 
-def _demosaicked(noise: NDArray[np.float32], corner: tuple[int, int]) -> NDArray[np.float32]:
+def _demosaicked(noise: Float, corner: tuple[int, int]) -> Float:
     """Returns H×W×3 noise as a Bayer sensor sees it, interpolated bilinearly; `corner` is a red pixel's position."""
     height, width = noise.shape[:2]
     rows, columns = np.arange(height)[:, None] % 2, np.arange(width)[None, :] % 2
@@ -90,14 +75,12 @@ def _demosaicked(noise: NDArray[np.float32], corner: tuple[int, int]) -> NDArray
     return np.stack(planes, axis=-1)
 
 
-def _linear(value: NDArray[np.float32]) -> NDArray[np.float32]:
+def _linear(value: Float) -> Float:
     """Undoes sRGB's tone curve (IEC 61966-2-1)."""
-    linear: NDArray[np.float32] = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
-    return linear.astype(np.float32)
+    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4).astype(np.float32)
 
 
-def _tone(linear: NDArray[np.float32]) -> NDArray[np.float32]:
+def _tone(linear: Float) -> Float:
     """Applies sRGB's tone curve; below black it continues as a straight line."""
     bent = 1.055 * np.maximum(linear, 0.0031308) ** (1 / 2.4) - 0.055
-    value: NDArray[np.float32] = np.where(linear <= 0.0031308, 12.92 * linear, bent)
-    return value.astype(np.float32)
+    return np.where(linear <= 0.0031308, 12.92 * linear, bent).astype(np.float32)

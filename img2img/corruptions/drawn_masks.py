@@ -14,13 +14,16 @@ from PIL import Image, ImageDraw, ImageFont
 
 from img2img.corruptions.base import Bool, Float, MaskTransform, Range, bounds
 
+_ALPHABET = string.ascii_letters + string.digits + " " * 12  # one character in six is a space, which separates words
+_SHIFT = 4  # fractional bits of the coordinates that OpenCV draws
+
 
 class Strokes(MaskTransform):
     """Free-form strokes: random walks of a round brush that turns back and forth.
 
     After Yu et al., "Free-Form Image Inpainting with Gated Convolution" (DeepFill v2), ICCV 2019, algorithm 1, and
-    Suvorov et al., "Resolution-robust Large Mask Inpainting with Fourier Convolutions" (LaMa), WACV 2022. Unlike there,
-    strokes are added until they cover a given fraction of the image, so that crops are as hard as whole images.
+    Suvorov et al., "Resolution-robust Large Mask Inpainting with Fourier Convolutions" (LaMa), WACV 2022. Here, strokes
+    are added until they cover a given fraction of the image, so that crops are as hard as whole images.
 
     Args:
         width: Width of the brush in pixels, or a range; drawn for each stroke. Thin: (2, 6), medium: (5, 25), thick:
@@ -47,8 +50,7 @@ class Strokes(MaskTransform):
     ) -> None:
         super().__init__(p)
         self.width, self.length = bounds("width", width, least=1), bounds("length", length, least=1)
-        self.turns = bounds("turns", turns)
-        self.coverage = bounds("coverage", coverage, most=0.9)
+        self.turns, self.coverage = bounds("turns", turns), bounds("coverage", coverage, most=0.9)
         self.fill = fill
 
     def draw_hole(self, img: Float) -> tuple[Bool, float]:
@@ -66,7 +68,7 @@ class Strokes(MaskTransform):
     def _walk(self, hole: NDArray[np.uint8], brush: float, missing: float) -> float:
         """Draws one stroke that covers no more than `missing` pixels; returns about how many it painted."""
         height, width = hole.shape
-        segments = int(self.random_generator.integers(int(self.turns[0]), int(self.turns[1]), endpoint=True)) + 1
+        segments = self._whole_number(self.turns) + 1
         x, y = (self.random_generator.random(2) * (width, height)).tolist()
         lengths = self.random_generator.uniform(*self.length, segments).tolist()
         # Turns of 60° to 150°, alternately left and right, like someone erasing something.
@@ -100,8 +102,8 @@ class Scratches(MaskTransform):
         width: Greatest width of a scratch in pixels, or a range; drawn for each.
         dust: Specks and hairs per 256×256 pixels, or a range.
         speck: Diameter of a speck in pixels, or a range; drawn for each.
-        fill: Brightness of a defect, all channels alike, or a range; drawn for each: 1 where a print has lost its
-            emulsion, 0 for dust on a negative's print … (0.7, 1) draws only light ones.
+        fill: Brightness of a defect, all channels alike, or a range; drawn for each. 1 is lost emulsion on a print, 0
+            is dust on a print from a negative; (0.7, 1) draws only light defects.
         p: Probability of applying it.
 
     Raises:
@@ -163,9 +165,8 @@ class Scratches(MaskTransform):
     def _scratch(self, brightness: Float, points: NDArray[np.float64], width: float) -> None:
         """Draws a line of varying pressure, with gaps where the pressure is negative."""
         knots = max(3, len(points) // 4)
-        pressure = np.interp(
-            np.linspace(0, knots - 1, len(points)), range(knots), self.random_generator.uniform(-0.4, 1, knots)
-        )
+        drawn = self.random_generator.uniform(-0.4, 1, knots)
+        pressure = np.interp(np.linspace(0, knots - 1, len(points)), range(knots), drawn)
         chord = points[-1] - points[0]
         normal = chord[::-1] * (-1, 1) / np.linalg.norm(chord)  # one for all points: the line is nearly straight
         half = np.outer(np.maximum(pressure * width - 1, 0) / 2, normal)  # OpenCV paints the outline too: a pixel
@@ -202,11 +203,7 @@ class TextMask(MaskTransform):
     """
 
     def __init__(
-        self,
-        size: int | tuple[int, int] = (10, 40),
-        coverage: Range = (0.05, 0.15),
-        fill: float = 0.0,
-        p: float = 1.0,
+        self, size: int | tuple[int, int] = (10, 40), coverage: Range = (0.05, 0.15), fill: float = 0.0, p: float = 1.0
     ) -> None:
         super().__init__(p)
         self.size, self.coverage = bounds("size", size, least=4), bounds("coverage", coverage, most=1)
@@ -215,7 +212,7 @@ class TextMask(MaskTransform):
     def draw_hole(self, img: Float) -> tuple[Bool, float]:
         """Returns where the letters are, H×W, and the fill."""
         height, width = img.shape[:2]
-        size = int(self.random_generator.integers(int(self.size[0]), int(self.size[1]), endpoint=True))
+        size = self._whole_number(self.size)
         font, advance, ink = _font(size)
         missing = area = self._uniform(self.coverage) * height * width
         page = Image.new("L", (width, height))
@@ -232,13 +229,6 @@ class TextMask(MaskTransform):
             pen.text((int(left), top), "".join(_ALPHABET[n] for n in chosen), fill=1, font=font)
             missing = area - page.histogram()[1]
         return np.array(page, dtype=np.bool_), self.fill
-
-
-_ALPHABET = string.ascii_letters + string.digits + " " * 12
-"""One character in six is a space, which separates words."""
-
-_SHIFT = 4
-"""Fractional bits of the coordinates that OpenCV draws."""
 
 
 def _fixed(points: NDArray[np.float64]) -> NDArray[np.int32]:

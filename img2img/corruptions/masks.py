@@ -21,7 +21,7 @@ class RandomPixels(MaskTransform):
         p: Probability of applying it.
 
     Raises:
-        ValueError: If a share lies outside [0, 1] or the range is reversed.
+        ValueError: If a share is outside [0, 1] or the range is reversed.
     """
 
     def __init__(self, share: Range = (0.5, 0.95), fill: float = 0.0, p: float = 1.0) -> None:
@@ -42,14 +42,13 @@ class BlindSpots(MaskTransform):
     noisy value at these pixels without seeing it learns the clean one, if noise is independent between pixels.
 
     Args:
-        share: Fraction of the pixels that are replaced, in (0, 0.25]. The image is divided into boxes of 1 / share
-            pixels; in each, one pixel is drawn.
-        radius: A pixel is replaced, with all its channels, by another one of the (2·radius + 1)² around it that lie
-            inside the image, all equally likely.
+        share: Fraction of the pixels that are replaced, in (0, 0.25]: one in each box of 1 / share pixels.
+        radius: A pixel is replaced, with all its channels, by another of the (2·radius + 1)² pixels around it that are
+            in the image, all equally likely.
         p: Probability of applying it.
 
     Raises:
-        ValueError: If the share lies outside (0, 0.25] or the radius is less than 1.
+        ValueError: If the share is outside (0, 0.25] or the radius is less than 1.
     """
 
     def __init__(self, share: float = 0.02, radius: int = 2, p: float = 1.0) -> None:
@@ -82,10 +81,8 @@ class BlindSpots(MaskTransform):
     def _neighbours(
         self, rows: NDArray[np.intp], columns: NDArray[np.intp], shape: tuple[int, ...]
     ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        top, left = (np.maximum(own - self.radius, 0) for own in (rows, columns))
-        bottom, right = (
-            np.minimum(own + self.radius, side - 1) for own, side in zip((rows, columns), shape, strict=True)
-        )
+        top, left = np.maximum(rows - self.radius, 0), np.maximum(columns - self.radius, 0)
+        bottom, right = np.minimum(rows + self.radius, shape[0] - 1), np.minimum(columns + self.radius, shape[1] - 1)
         wide = right - left + 1
         count = (bottom - top + 1) * wide
         # Pixels of the window are numbered row by row; numbers from the pixel's own on move up by one, to skip it.

@@ -6,24 +6,15 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from img2img.corruptions.base import FloatTransform, Range
-
-
-class RandomNoise(FloatTransform):
-    """A `FloatTransform` that draws normal noise."""
-
-    def _normal(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        normal: NDArray[np.float32] = self.random_generator.standard_normal(shape, dtype=np.float32)
-        return normal
+from img2img.corruptions.base import Float, FloatTransform, Range
 
 
-class GaussianNoise(RandomNoise):
+class GaussianNoise(FloatTransform):
     """Adds white Gaussian noise and does **not** clip, as the denoising benchmarks do.
 
-    `albumentations.GaussNoise` clips to [0, 1], which shifts the mean of dark and bright regions: a different task
-    from that in published tables.
+    `albumentations.GaussNoise` clips to [0, 1], which shifts the mean of dark and bright regions; published results are
+    for unclipped noise.
 
     Args:
         sigma: Standard deviation in 8-bit units (25 means 25/255), or a range.
@@ -45,7 +36,7 @@ class GaussianNoise(RandomNoise):
             raise ValueError(f"map_size must be at least 1, or None for one sigma everywhere, not {map_size}")
         self.map_size, self.match_gray = map_size, match_gray
 
-    def corrupt(self, img: NDArray[np.float32], sigma: float = 0.0, **params: Any) -> NDArray[np.float32]:
+    def corrupt(self, img: Float, sigma: float = 0.0, **params: Any) -> Float:
         """Returns img + noise."""
         scale = np.float32(sigma / 255) if self.map_size is None else self._sigma_map(img, self.map_size) / 255
         noise = self._normal(img.shape)
@@ -55,16 +46,16 @@ class GaussianNoise(RandomNoise):
         noise += img
         return noise
 
-    def _sigma_map(self, img: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    def _sigma_map(self, img: Float, size: int) -> Float:
         low, high = self.sigma
         coarse = self.random_generator.uniform(low, high, (size, size)).astype(np.float32)
         smooth = cv2.resize(coarse, img.shape[1::-1], interpolation=cv2.INTER_CUBIC)
         # Cubic interpolation overshoots, but sigma must neither leave its range nor become negative.
-        sigmas: NDArray[np.float32] = np.clip(smooth, low, high)
+        sigmas: Float = np.clip(smooth, low, high)
         return sigmas[..., None] if img.ndim == 3 else sigmas
 
 
-class CorrelatedNoise(RandomNoise):
+class CorrelatedNoise(FloatTransform):
     """Adds spatially correlated Gaussian noise: white noise, blurred, scaled back to its sigma.
 
     Demosaicked, denoised or enlarged photographs and scanned film have such noise, and networks trained on white noise
@@ -79,32 +70,22 @@ class CorrelatedNoise(RandomNoise):
         ValueError: If a number is negative or a range is reversed.
     """
 
-    def __init__(
-        self,
-        sigma: Range = (0.0, 55.0),
-        radius: Range = (0.5, 2.0),
-        p: float = 1.0,
-    ) -> None:
+    def __init__(self, sigma: Range = (0.0, 55.0), radius: Range = (0.5, 2.0), p: float = 1.0) -> None:
         super().__init__(p, sigma=sigma, radius=radius)
 
-    def corrupt(
-        self, img: NDArray[np.float32], sigma: float = 0.0, radius: float = 0.0, **params: Any
-    ) -> NDArray[np.float32]:
+    def corrupt(self, img: Float, sigma: float = 0.0, radius: float = 0.0, **params: Any) -> Float:
         """Returns img + noise."""
-        result: NDArray[np.float32] = img + self._shared(img.shape, sigma, radius)
-        return result
+        return img + self._shared(img.shape, sigma, radius)
 
-    def _shared(self, shape: tuple[int, ...], sigma: float, radius: float) -> NDArray[np.float32]:
-        reach = int(np.ceil(4 * radius))
+    def _shared(self, shape: tuple[int, ...], sigma: float, radius: float) -> Float:
+        (height, width, channels), reach = shape, int(np.ceil(4 * radius))
         kernel = cv2.getGaussianKernel(2 * reach + 1, max(radius, 1e-6), cv2.CV_32F)
         # The margin avoids padding at the border, which would change the variance there.
-        height, width, channels = shape
         white = self._normal((height + 2 * reach, width + 2 * reach, channels))
         blurred = cv2.sepFilter2D(white, -1, kernel, kernel).reshape(white.shape)
         noise = blurred[reach : reach + height, reach : reach + width]
         gain = float((kernel**2).sum())  # of the variance along one axis; both axes: squared
-        scaled: NDArray[np.float32] = noise * np.float32(sigma / 255 / gain)
-        return scaled
+        return noise * np.float32(sigma / 255 / gain)
 
 
 class ChromaNoise(CorrelatedNoise):
@@ -124,19 +105,16 @@ class ChromaNoise(CorrelatedNoise):
     def __init__(self, sigma: Range = (0.0, 25.0), radius: Range = (1.0, 3.0), p: float = 1.0) -> None:
         super().__init__(sigma, radius, p)
 
-    def corrupt(
-        self, img: NDArray[np.float32], sigma: float = 0.0, radius: float = 0.0, **params: Any
-    ) -> NDArray[np.float32]:
+    def corrupt(self, img: Float, sigma: float = 0.0, radius: float = 0.0, **params: Any) -> Float:
         """Returns img + noise; a gray image, which has no colour, stays unchanged."""
         if img.shape[2] != 3:
             return img.copy()
         noise = self._shared(img.shape, sigma, radius)
         luma = noise @ np.array([0.299, 0.587, 0.114], np.float32)
-        result: NDArray[np.float32] = img + noise - luma[..., None]
-        return result
+        return img + noise - luma[..., None]
 
 
-class PoissonGaussianNoise(RandomNoise):
+class PoissonGaussianNoise(FloatTransform):
     """Adds a camera's shot noise (Poisson) and read noise (Gaussian): variance = gain·x + read².
 
     Foi et al., "Practical Poissonian-Gaussian noise modeling", IEEE TIP 2008; x is assumed to be proportional to light,
@@ -151,27 +129,19 @@ class PoissonGaussianNoise(RandomNoise):
         ValueError: If a number is negative or a range is reversed.
     """
 
-    def __init__(
-        self,
-        gain: Range = (0.1, 4.0),
-        read: Range = (0.0, 10.0),
-        p: float = 1.0,
-    ) -> None:
+    def __init__(self, gain: Range = (0.1, 4.0), read: Range = (0.0, 10.0), p: float = 1.0) -> None:
         super().__init__(p, gain=gain, read=read)
 
-    def corrupt(
-        self, img: NDArray[np.float32], gain: float = 0.0, read: float = 0.0, **params: Any
-    ) -> NDArray[np.float32]:
+    def corrupt(self, img: Float, gain: float = 0.0, read: float = 0.0, **params: Any) -> Float:
         """Returns the noisy image; negative values, which other noise may have left, get no shot noise."""
         counted = img
         if gain > 0:
             photons = self.random_generator.poisson(np.maximum(img, 0) * (255 / gain))
             counted = photons.astype(np.float32) * np.float32(gain / 255) + np.minimum(img, 0)
-        result: NDArray[np.float32] = counted + self._normal(img.shape) * np.float32(read / 255)
-        return result
+        return counted + self._normal(img.shape) * np.float32(read / 255)
 
 
-class SpeckleNoise(RandomNoise):
+class SpeckleNoise(FloatTransform):
     """Multiplies by 1 + noise, as in ultrasound and radar: x + x·n with n Gaussian (MATLAB's `imnoise`, "speckle").
 
     Args:
@@ -185,10 +155,9 @@ class SpeckleNoise(RandomNoise):
     def __init__(self, sigma: Range = (0.0, 0.4), p: float = 1.0) -> None:
         super().__init__(p, sigma=sigma)
 
-    def corrupt(self, img: NDArray[np.float32], sigma: float = 0.0, **params: Any) -> NDArray[np.float32]:
+    def corrupt(self, img: Float, sigma: float = 0.0, **params: Any) -> Float:
         """Returns img · (1 + noise)."""
-        result: NDArray[np.float32] = img * (1 + self._normal(img.shape) * np.float32(sigma))
-        return result
+        return img * (1 + self._normal(img.shape) * np.float32(sigma))
 
 
 class Clip(FloatTransform):
@@ -212,11 +181,10 @@ class Clip(FloatTransform):
             raise ValueError(f"levels must be at least 2, not {levels}")
         self.levels = levels
 
-    def corrupt(self, img: NDArray[np.float32], **params: Any) -> NDArray[np.float32]:
+    def corrupt(self, img: Float, **params: Any) -> Float:
         """Returns the image as a file would hold it."""
-        clipped: NDArray[np.float32] = np.clip(img, 0, 1)
+        clipped = np.clip(img, 0, 1)
         if self.levels is None:
             return clipped
         steps = np.float32(self.levels - 1)
-        rounded: NDArray[np.float32] = np.divide(np.round(clipped * steps), steps, dtype=np.float32)
-        return rounded
+        return np.divide(np.round(clipped * steps), steps, dtype=np.float32)

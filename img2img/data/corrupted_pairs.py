@@ -23,11 +23,9 @@ from img2img.errors import UserError
 class CorruptedPairs(PairedData):
     """Data module of (corrupted, clean) pairs, made from clean images.
 
-    In validation and test, an image's corruption depends only on (seed, image).
-
     Args:
         root: Folder with train/, val/ and test/, or one folder of images to split, or `starter`, the set that comes
-            with the program. Searched recursively. With a list of folders, training alternates, see `weights`.
+            with the program. Searched recursively. With a list of folders, training alternates; see `weights`.
         corruption: Albumentations transforms that make the input from a copy of the target; None for blind Gaussian
             noise with sigma in [0, 55]. Pixels that they mark in the `mask` target are holes.
         evaluation: Corruptions for validation and test, by name. None for the `corruption` itself, or for sigma15,
@@ -65,6 +63,7 @@ class CorruptedPairs(PairedData):
             raise UserError("root is an empty list; give a folder of photographs, or several")
         if weights is not None and (len(weights) != roots or min(weights) <= 0):
             raise UserError(f"weights must be {roots} number(s) above 0, one for each root, not {weights}")
+        self.cache.remote_limit //= roots + (val_dir is not None) + (test_dir is not None)
         self.corruption = [GaussianNoise()] if corruption is None else corruption
         self.evaluation = _default_evaluation(self.corruption) if evaluation is None else evaluation
         self.fixed_corruption = fixed_corruption or []
@@ -74,9 +73,10 @@ class CorruptedPairs(PairedData):
     def training_pairs(self) -> TrainingPairs:
         """Returns the stream, whose item n is sample n; call `setup("fit")` first."""
         source = self._sources["train"]
+        cache, _ = self._files("train", source)[0]
         if isinstance(source, MixedSource) and self.weights is None:
-            source = source.weighted(self._opener("train", source).pixels)
-        return TrainingPairs(source, self._opener("train", source), self.geometry, self.corruption, self._seed)
+            source = source.weighted(cache.pixels)
+        return TrainingPairs(source, cache, self.geometry, self.corruption, self._seed)
 
     def _evaluation_pairs(self, source: Source, crop_size: int | None) -> EvaluationPairs:
         return EvaluationPairs(source, self.cache, self.evaluation, self._seed, crop_size)
@@ -90,26 +90,18 @@ class CorruptedPairs(PairedData):
 
     def _find(self, split: Split) -> Source:
         own = self._own_folder(split)
-        if own is not None:
-            return whole_folder(resolve_root(own))
-        return super()._find(split)
-
-    def _weights(self) -> list[float] | None:
-        return self.weights
+        return super()._find(split) if own is None else whole_folder(resolve_root(own))
 
     def _files(self, split: Split, source: Source) -> list[tuple[DecodedCache, Sequence[Path]]]:
-        return [(self._opener(split, source), source.paths)]
+        if split != "train" or not self.fixed_corruption:
+            return super()._files(split, source)
+        return [(self.cache.finished_by(FixedCorruption(self.fixed_corruption, self._seed, source)), source.paths)]
 
     def _divided_by_seed(self, split: Split) -> bool:
         return self._own_folder(split) is None and super()._divided_by_seed(split)
 
     def _own_folder(self, split: Split) -> str | None:
         return {"val": self.val_dir, "test": self.test_dir}.get(split)
-
-    def _opener(self, split: Split, source: Source) -> DecodedCache:
-        if split != "train" or not self.fixed_corruption:
-            return self.cache
-        return self.cache.finished_by(FixedCorruption(self.fixed_corruption, self._seed, source))
 
 
 def _default_evaluation(corruption: list[Transform]) -> dict[str, list[Transform]]:
@@ -123,14 +115,13 @@ def _warn_of_clipping(transforms: Sequence[Transform]) -> None:
     """Warns if a transform would clip noise that should stay unclipped."""
     noise: Transform | None = None
     for transform in _in_sequence(transforms):
-        parts = _parts(transform)
+        parts = parts_of(transform)
         clipping = next((part for part in parts if _clips(part)), None)
         if noise is not None and clipping is not None:
-            warnings.warn(
-                f"{type(noise).__name__} adds unclipped noise, but {type(clipping).__name__} after it clips to "
-                "[0, 1]; put noise last, or Clip after it",
-                stacklevel=3,
+            said = (
+                f"{type(noise).__name__} adds unclipped noise, but {type(clipping).__name__} after it clips to [0, 1]"
             )
+            warnings.warn(f"{said}; put noise last, or Clip after it", stacklevel=3)
         if clipping is not None or isinstance(transform, Clip):
             noise = None
         noise = next((part for part in parts if getattr(part, "unclipped", False)), noise)
@@ -145,10 +136,10 @@ def _in_sequence(transforms: Sequence[Transform]) -> Iterator[Transform]:
             yield transform
 
 
-def _parts(transform: Transform) -> list[Transform]:
+def parts_of(transform: Transform) -> list[Transform]:
     """Returns a transform, or the members of a composition (OneOf, SomeOf …), any of which may be applied."""
     if isinstance(transform, albumentations.BaseCompose):
-        return [part for member in transform.transforms for part in _parts(member)]
+        return [part for member in transform.transforms for part in parts_of(member)]
     return [transform]
 
 

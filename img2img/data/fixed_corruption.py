@@ -1,4 +1,4 @@
-"""Damages each image once and for all, like photographs of which no clean version exists."""
+"""Damages each image once, like photographs that have no clean version."""
 
 from __future__ import annotations
 
@@ -25,10 +25,7 @@ from img2img.imaging.files import to_float
 class FixedCorruption:
     """Damages whole images, depending only on (seed, name): a `Finish` of the decoded-image cache.
 
-    Args:
-        transforms: Transforms that damage; holes that they mark are not passed on.
-        seed: Seed of the draws.
-        source: Source of the images, which gives their names.
+    Holes that the transforms mark are not passed on. The source gives the images their names.
     """
 
     def __init__(self, transforms: Sequence[Transform], seed: int, source: Source) -> None:

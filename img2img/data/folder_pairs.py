@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from img2img.corruptions.base import Float
 from img2img.data.cache import DecodedCache
 from img2img.data.matching import listed, match_names
 from img2img.data.paired_data import PairedData
-from img2img.data.pairs import Pair, StreamPairs, Transform, WholePairs, apply_to_all, compose
+from img2img.data.pairs import Pair, Steps, StreamPairs, WholePairs, apply_to_all, compose
+from img2img.data.shards import is_shards
 from img2img.data.splits import Source, Split, resolve_root, whole_folder
 from img2img.data.stream import Draws
 from img2img.errors import UserError
 from img2img.imaging.files import to_float
-
-
-@dataclass(frozen=True)
-class PairedSource(Source):
-    """The targets of one split and their inputs.
-
-    Attributes:
-        inputs: The input of each target.
-    """
-
-    inputs: Mapping[Path, Path] = field(default_factory=dict)
 
 
 class FolderPairs(PairedData):
@@ -58,7 +49,7 @@ class FolderPairs(PairedData):
     ) -> None:
         super().__init__(**kwargs)
         self.input_root, self.target_root = input_root, target_root
-        self.input_cache = DecodedCache(input_channels or self.channels, self.cache_gb)
+        self.partners = Partners(DecodedCache(input_channels or self.channels, self.cache_gb), self.cache)
 
     def setup(self, stage: str) -> None:
         """Finds the readable pairs of the splits that the stage needs.
@@ -69,42 +60,40 @@ class FolderPairs(PairedData):
         """
         super().setup(stage)
         for source in self._sources.values():
-            self._check_sizes(_paired(source))
+            self._check_sizes(source)
 
     def training_pairs(self) -> StreamPairs:
         """Returns the stream, whose item n is sample n; call `setup("fit")` first."""
-        source = _paired(self._sources["train"])
-        return FolderTrainingPairs(source, self.input_cache, self.cache, self.geometry, self._seed)
+        return FolderTrainingPairs(self._sources["train"], self.partners, self.geometry, self._seed)
 
     def _evaluation_pairs(self, source: Source, crop_size: int | None) -> WholePairs:
-        return FolderEvaluationPairs(_paired(source), self.input_cache, self.cache, crop_size)
+        return FolderEvaluationPairs(source, self.partners, crop_size)
 
     def _roots(self) -> list[Path]:
-        return [self._root()]
-
-    def _root(self) -> Path:
-        return resolve_root(self.target_root, "--data.target_root")
+        root = resolve_root(self.target_root, "--data.target_root")
+        if is_shards(root):
+            raise UserError(f"{root} holds shards; pairs are read from two folders of images")
+        return [root]
 
     def _find(self, split: Split) -> Source:
-        targets = super()._find(split)
+        targets, (root,) = super()._find(split), self._roots()
         input_root = resolve_root(self.input_root, "--data.input_root")
-        folder = input_root / targets.root.relative_to(self._root())  # its train/, or itself
+        folder = input_root / targets.root.relative_to(root)  # its train/, or itself
         if not folder.is_dir():
-            raise UserError(f"{self._root()} has a folder {folder.name}/ but {input_root} has none; split both alike")
-        inputs = _match(whole_folder(folder), whole_folder(targets.root))
-        return PairedSource(targets.root, targets.paths, inputs)
+            raise UserError(f"{root} has a folder {folder.name}/ but {input_root} has none; split both alike")
+        self.partners.inputs |= _match(whole_folder(folder), whole_folder(targets.root))
+        return replace(targets, paths=tuple(targets.paths))
 
     def _files(self, split: Split, source: Source) -> list[tuple[DecodedCache, Sequence[Path]]]:
-        inputs = _paired(source).inputs
-        return [(self.cache, source.paths), (self.input_cache, [inputs[path] for path in source.paths])]
+        inputs = [self.partners.inputs[path] for path in source.paths]
+        return [(self.cache, source.paths), (self.partners.input_cache, inputs)]
 
-    def _check_sizes(self, source: PairedSource) -> None:
+    def _check_sizes(self, source: Source) -> None:
         different = []
         for path in source.paths:
-            partner = source.inputs[path]
-            sizes = [_size(cache.open(file)) for cache, file in ((self.input_cache, partner), (self.cache, path))]
+            sizes = [f"{image.shape[1]}×{image.shape[0]}" for image in self.partners.open(path)]
             if sizes[0] != sizes[1]:
-                different.append(f"{partner} is {sizes[0]}, {path} is {sizes[1]}")
+                different.append(f"{self.partners.inputs[path]} is {sizes[0]}, {path} is {sizes[1]}")
         if different:
             raise UserError(
                 f"{len(different)} pair(s) of different size: {listed(different, '; ')}; "
@@ -112,69 +101,47 @@ class FolderPairs(PairedData):
             )
 
 
+class Partners:
+    """Opens inputs and targets; `inputs` holds the input of each target."""
+
+    def __init__(self, input_cache: DecodedCache, cache: DecodedCache) -> None:
+        self.input_cache, self.cache = input_cache, cache
+        self.inputs: dict[Path, Path] = {}
+
+    def open(self, path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Returns the input of a target, and the target, H×W×C as in `DecodedCache.open`."""
+        return self.input_cache.open(self.inputs[path]), self.cache.open(path)
+
+
 class FolderTrainingPairs(StreamPairs):
-    """Training stream of crops, cut from input and target at the same place.
+    """Training stream of crops, cut from input and target at the same place by `geometry`: crop, flips, rotations."""
 
-    Args:
-        source: The pairs.
-        input_cache: Opens the inputs.
-        cache: Opens the targets.
-        geometry: Transforms that both share: crop, flips, rotations.
-        seed: Seed of the stream.
-    """
-
-    def __init__(
-        self,
-        source: PairedSource,
-        input_cache: DecodedCache,
-        cache: DecodedCache,
-        geometry: Sequence[Transform],
-        seed: int,
-    ) -> None:
+    def __init__(self, source: Source, partners: Partners, geometry: Steps, seed: int) -> None:
         super().__init__(source, seed)
-        self.inputs, self.input_cache, self.cache = source.inputs, input_cache, cache
+        self.partners = partners
         self.geometry = compose(geometry, additional_targets={"input": "image"})
 
     def pair(self, path: Path, draws: Draws) -> Pair:
         """Returns the same crop of an input and its target."""
-        both = {"image": self.cache.open(path), "input": self.input_cache.open(self.inputs[path])}
-        cut = apply_to_all(self.geometry, both, draws)
+        seen, target = self.partners.open(path)
+        cut = apply_to_all(self.geometry, {"image": target, "input": seen}, draws)
         return _without_holes(*(to_float(np.array(cut[name])) for name in ("input", "image")))
 
 
 class FolderEvaluationPairs(WholePairs):
-    """Evaluation dataset of whole inputs and targets.
+    """Evaluation dataset of whole inputs and targets, or of their centre crops."""
 
-    Args:
-        source: The pairs.
-        input_cache: Opens the inputs.
-        cache: Opens the targets.
-        crop_size: Side of the centre crop; None for the whole image.
-    """
-
-    def __init__(
-        self, source: PairedSource, input_cache: DecodedCache, cache: DecodedCache, crop_size: int | None = None
-    ) -> None:
+    def __init__(self, source: Source, partners: Partners, crop_size: int | None = None) -> None:
         super().__init__(source, ["pairs"], crop_size)
-        self.inputs, self.input_cache, self.cache = source.inputs, input_cache, cache
+        self.partners = partners
 
     def pair(self, path: Path, name: str) -> Pair:
         """Returns an input and its target."""
-        seen = self.centre(self.input_cache.open(self.inputs[path]))
-        return _without_holes(seen, self.centre(self.cache.open(path)))
+        return _without_holes(*map(self.centre, self.partners.open(path)))
 
 
-def _paired(source: Source) -> PairedSource:
-    assert isinstance(source, PairedSource)
-    return source
-
-
-def _without_holes(seen: NDArray[np.float32], target: NDArray[np.float32]) -> Pair:
+def _without_holes(seen: Float, target: Float) -> Pair:
     return Pair(seen, target, np.zeros((*target.shape[:2], 1), np.float32))
-
-
-def _size(image: NDArray[Any]) -> str:
-    return f"{image.shape[1]}×{image.shape[0]}"
 
 
 def _match(inputs: Source, targets: Source) -> dict[Path, Path]:
@@ -184,12 +151,9 @@ def _match(inputs: Source, targets: Source) -> dict[Path, Path]:
         UserError: If a file has no partner or several partners.
     """
     matches = match_names(map(inputs.name, inputs.paths), map(targets.name, targets.paths))
-    wrong = []
-    if matches.ambiguous:
-        groups = [
-            f"{' or '.join(theirs)} could be the target of {' or '.join(ours)}" for ours, theirs in matches.ambiguous
-        ]
-        wrong.append(f"{len(groups)} name(s) with several files: {listed(groups, '; ')}")
+    said = "{} could be the target of {}"
+    groups = [said.format(" or ".join(theirs), " or ".join(ours)) for ours, theirs in matches.ambiguous]
+    wrong = [f"{len(groups)} name(s) with several files: {listed(groups, '; ')}"] if groups else []
     for lonely, here, there in ((matches.left, inputs, targets), (matches.right, targets, inputs)):
         if lonely:
             wrong.append(f"{there.root} lacks the partners of {len(lonely)} file(s) of {here.root}: {listed(lonely)}")

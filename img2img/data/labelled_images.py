@@ -1,8 +1,9 @@
-"""Images of a folder as a model takes them, with the names of the folders that they lie in as labels."""
+"""Images of a folder as a model takes them, labelled with the names of their folders."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,9 @@ from img2img.imaging.files import UnreadableImage, find_images, read_finite, to_
 from img2img.imaging.formats import READABLE_NAMES
 from img2img.imaging.values import Pixels
 
-Size = tuple[int, int]
-"""Height and width, in pixels."""
-UNREADABLE: Size = (32, 32)
-"""The black image that stands for one that cannot be read, where images keep their own size."""
+Size = tuple[int, int]  # height and width, in pixels
+Read = Callable[[Path], dict[str, Any]]
+UNREADABLE: Size = (32, 32)  # of the black image in place of one that cannot be read, where images keep their own size
 
 
 class LabelledImages(LightningDataModule):
@@ -30,8 +30,8 @@ class LabelledImages(LightningDataModule):
 
     A batch has `image` (N×C×H×W in [0, 1], the model's size), `n` (numbers in the order of the names), `path`, `label`
     (the folder, relative to the root; empty at its top), `size` (N×2, height and width of the file), `counted` (False
-    for what only fills up a process's share) and `problem` (why a file cannot be read: its image is black then; else
-    empty).
+    for the repeated images that fill up a process's share) and `problem` (why a file cannot be read, with a black image
+    in its place; else empty).
 
     Args:
         source: Folder, searched recursively, or one image.
@@ -69,19 +69,24 @@ class LabelledImages(LightningDataModule):
 
     def predict_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Returns the loader of this process's share."""
-        return prediction_loader(self, _Images(self), self.batch_size, self.num_workers)
+        read = partial(_read_labelled, root=self.root, image_size=self.image_size, channels=self.channels)
+        return prediction_loader(self, self.paths, read, self.batch_size, self.num_workers)
+
+
+def _read_labelled(path: Path, root: Path, image_size: Size | None, channels: int) -> dict[str, Any]:
+    folder, problem = path.relative_to(root).parent.as_posix(), ""
+    try:
+        image, size = read_scaled(path, image_size, channels)
+    except UnreadableImage as error:
+        image, size, problem = torch.zeros(channels, *(image_size or UNREADABLE)), (0, 0), str(error)
+    label = "" if folder == "." else folder
+    return {"label": label, "image": image, "size": torch.tensor(size), "problem": problem}
 
 
 def read_scaled(path: Path, image_size: Size | None, channels: int) -> tuple[Tensor, Size]:
-    """Reads an image file as a model takes it.
+    """Returns an image as a model takes it, C×H×W in [0, 1], and its height and width in the file.
 
-    Args:
-        path: The file.
-        image_size: Height and width to scale to; None to keep the image's own.
-        channels: 3 or 1.
-
-    Returns:
-        The image, C×H×W in [0, 1], and the height and width that it has in the file.
+    It has 1 or 3 `channels` and is scaled to `image_size`, unless that is None.
 
     Raises:
         UnreadableImage: If the file is missing, damaged, or holds NaN or infinity.
@@ -97,13 +102,14 @@ def to_tensor(pixels: Pixels) -> Tensor:
 
 
 def prediction_loader(
-    data: LightningDataModule, images: Dataset[dict[str, Any]], batch_size: int, num_workers: int | None
+    data: LightningDataModule, paths: Sequence[Path], read: Read, batch_size: int, num_workers: int | None = None
 ) -> DataLoader[dict[str, Any]]:
-    """Returns the loader of this process's share of images, by (number, whether it counts).
+    """Returns the loader of this process's share of images, with `n`, `counted` and `path` beside what `read` returns.
 
     Args:
-        data: The data module, whose Trainer says what the share is.
-        images: The images; the items are dictionaries, in which what is a tensor can be stacked.
+        data: The data module, whose Trainer decides the share.
+        paths: The files.
+        read: Returns the rest of an item, whose tensors can be stacked; pickled for spawned workers.
         batch_size: Images in a batch.
         num_workers: Processes that read; None for four where the network runs on another device, and none on CPUs.
 
@@ -112,32 +118,24 @@ def prediction_loader(
     """
     if data.trainer is None:
         raise RuntimeError(f"{type(data).__name__} makes its loader for a Trainer: trainer.predict(…, datamodule=…)")
-    count = len(images)  # type: ignore[arg-type]
-    sampler = EvaluationSampler(count, data.trainer.global_rank, data.trainer.world_size)
+    sampler = EvaluationSampler(len(paths), data.trainer.global_rank, data.trainer.world_size)
     on_cpu = data.trainer.strategy.root_device.type == "cpu"
     workers = (0 if on_cpu else 4) if num_workers is None else num_workers
+    images = _Images(paths, read)
+    # By name, because Lightning builds the loader again from the names of its arguments.
     return DataLoader(images, batch_size=batch_size, sampler=sampler, num_workers=workers, collate_fn=_collate)
 
 
 class _Images(Dataset[dict[str, Any]]):
-    def __init__(self, images: LabelledImages) -> None:
-        self.root, self.paths = images.root, images.paths
-        self.size, self.channels = images.image_size, images.channels
+    def __init__(self, paths: Sequence[Path], read: Read) -> None:
+        self.paths, self.read = paths, read
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, item: tuple[int, bool]) -> dict[str, Any]:
         n, counted = item
-        path = self.paths[n]
-        folder = path.relative_to(self.root).parent.as_posix()
-        found = {"n": n, "counted": counted, "path": str(path), "label": "" if folder == "." else folder}
-        problem = ""
-        try:
-            image, size = read_scaled(path, self.size, self.channels)
-        except UnreadableImage as error:
-            image, size, problem = torch.zeros(self.channels, *(self.size or UNREADABLE)), (0, 0), str(error)
-        return found | {"image": image, "size": torch.tensor(size), "problem": problem}
+        return {"n": n, "counted": counted, "path": str(self.paths[n]), **self.read(self.paths[n])}
 
 
 def _collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -11,24 +12,18 @@ MAX_NAMED = 10  # files named in a message
 
 @dataclass
 class Matches:
-    """The result of matching two lists of relative paths.
+    """The result of matching two lists of relative paths, left and right."""
 
-    Attributes:
-        pairs: Path on the left → path on the right.
-        ambiguous: Paths that differ only in the extension, with more than one on a side: (left, right).
-        left: Paths on the left without a match on the right.
-        right: Paths on the right without a match on the left.
-    """
-
-    pairs: dict[str, str] = field(default_factory=dict)
+    left: list[str]  # without a match on the right
+    right: list[str]  # without a match on the left
+    pairs: dict[str, str] = field(default_factory=dict)  # left → right
+    # Paths that differ only in the extension, with more than one on a side: (left, right)
     ambiguous: list[tuple[list[str], list[str]]] = field(default_factory=list)
-    left: list[str] = field(default_factory=list)
-    right: list[str] = field(default_factory=list)
 
 
 def match_names(left: Iterable[str], right: Iterable[str]) -> Matches:
     """Matches relative paths: first identical ones, then whatever the extension's case, then whatever the extension."""
-    matches = Matches(left=sorted(left), right=sorted(right))
+    matches = Matches(sorted(left), sorted(right))
     for key in (str, _lowercase_extension, without_extension):
         rights = _grouped(matches.right, key)
         for name, ours in _grouped(matches.left, key).items():
@@ -61,7 +56,7 @@ def _lowercase_extension(name: str) -> str:
 
 
 def _grouped(names: Iterable[str], key: Callable[[str], str]) -> dict[str, list[str]]:
-    groups: dict[str, list[str]] = {}
+    groups = defaultdict(list)
     for name in names:
-        groups.setdefault(key(name), []).append(name)
+        groups[key(name)].append(name)
     return groups

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -11,14 +12,17 @@ from typing import Any, Literal
 import albumentations
 import cv2
 import torch
-from lightning.pytorch import LightningDataModule, Trainer
-from torch.utils.data import DataLoader
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from img2img.data.cache import DecodedCache, prepare_all
 from img2img.data.matching import listed
+from img2img.data.names import ManyPaths, total
 from img2img.data.pairs import Sample, StreamPairs, Transform, WholePairs, collate
-from img2img.data.splits import Source, Split, find_split, mix
+from img2img.data.shards import make_room
+from img2img.data.splits import Source, Split, find_split, has_part, mix
 from img2img.data.stream import EvaluationSampler, StreamSampler
+from img2img.data.workers import begin
 from img2img.errors import UserError
 
 _SPLITS: dict[str, tuple[Split, ...]] = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}
@@ -50,6 +54,7 @@ class PairedData(LightningDataModule, ABC):
         UserError: If an argument is out of range.
     """
 
+    weights: list[float] | None = None  # how often each of several roots is drawn from; None to weigh by pixels
     _advice = ""  # what else the user can do if a split has no images
     evaluation_batch_size = 1  # whole images differ in size
 
@@ -76,8 +81,9 @@ class PairedData(LightningDataModule, ABC):
         self.crop_size, self.batch_size, self.share = crop_size, batch_size, share
         self.val_crop_size, self.val_images = val_crop_size, val_images
         self.num_workers, self.samples_per_epoch, self.seed = num_workers, samples_per_epoch, seed
-        symmetries: list[Transform] = [albumentations.D4(p=1.0)] if geometry is None else geometry
-        self.geometry = [_random_crop(crop_size), *symmetries]
+        padding = {"pad_if_needed": True, "border_mode": cv2.BORDER_REFLECT_101}
+        crop = albumentations.RandomCrop(crop_size, crop_size, **padding, p=1.0)
+        self.geometry: list[Transform] = [crop, *([albumentations.D4(p=1.0)] if geometry is None else geometry)]
         self.channels, self.cache_gb = channels, cache_gb
         self.cache = DecodedCache(channels, cache_gb)
         self._sources: dict[Split, Source] = {}
@@ -100,15 +106,11 @@ class PairedData(LightningDataModule, ABC):
     def _find(self, split: Split) -> Source:
         """Returns the images of a split, readable or not."""
         parts = [find_split(root, split, self._seed, self.share, self._advice) for root in self._roots()]
-        source = parts[0] if len(parts) == 1 else mix(parts, self._weights() or [1] * len(parts))
+        source = parts[0] if len(parts) == 1 else mix(parts, self.weights or [1] * len(parts))
         count = len(source.paths)
         if split == "val" and self.val_images is not None and count > self.val_images:
             source = source.restricted({source.paths[i * count // self.val_images] for i in range(self.val_images)})
         return source
-
-    def _weights(self) -> list[float] | None:
-        """Returns how often each of several folders is drawn from; None to weigh them by their pixels."""
-        return None
 
     def _files(self, split: Split, source: Source) -> list[tuple[DecodedCache, Sequence[Path]]]:
         """Returns caches and the files that each opens; file i of each belongs to pair i."""
@@ -116,15 +118,23 @@ class PairedData(LightningDataModule, ABC):
 
     def _divided_by_seed(self, split: Split) -> bool:
         """Returns whether the seed decides which images a split holds."""
-        return not all((root / "train").is_dir() for root in self._roots())
+        return not all(has_part(root, "train") for root in self._roots())
 
     # Which images ------------------------------------------------------------------------------------------------
 
     def prepare_data(self) -> None:
-        """Decodes the images into the cache; Lightning calls this in one process per node."""
+        """Decodes the images into the cache, unless they are too many; Lightning calls this in one process per node."""
         stage = None if self.trainer is None else self.trainer.state.fn
         splits = _SPLITS.get("fit" if stage is None else stage.value, ())
-        prepare_all([request for split in splits for request in self._files(split, self._find(split))])
+        found = [(split, self._find(split)) for split in splits]
+        before = [(split, source) for split, source in found if not self._on_use(source)]
+        prepare_all([request for split, source in before for request in self._files(split, source)])
+        many = [source.paths for _, source in found if isinstance(source.paths, ManyPaths)]
+        make_room([shards for paths in many for shards in paths.in_shards()], self.cache.limit)
+
+    def _on_use(self, source: Source) -> bool:
+        """Returns whether images are decoded and checked when a sample needs them."""
+        return isinstance(source.paths, ManyPaths) and source.paths.read_on_use(self.channels, self.cache.limit)
 
     def setup(self, stage: str) -> None:
         """Finds the readable images of the splits that the stage needs.
@@ -137,15 +147,18 @@ class PairedData(LightningDataModule, ABC):
                 self._sources[split] = self._without_unreadable(split, self._find(split))
 
     def _without_unreadable(self, split: Split, source: Source) -> Source:
+        if self._on_use(source):
+            return source
         problems = [[cache.problem(path) for path in paths] for cache, paths in self._files(split, source)]
-        of_pairs = [[reason for reason in reasons if reason is not None] for reasons in zip(*problems, strict=True)]
-        bad = [reason for reasons in of_pairs for reason in reasons]
-        if bad:
-            warnings.warn(f"skipped {len(bad)} unreadable file(s): {listed(bad, '; ')}", stacklevel=2)
-        readable = tuple(path for path, reasons in zip(source.paths, of_pairs, strict=True) if not reasons)
+        of_pairs = list(zip(*problems, strict=True))
+        bad = [reason for reasons in of_pairs for reason in reasons if reason is not None]
+        if not bad:
+            return source
+        warnings.warn(f"skipped {len(bad)} unreadable file(s): {listed(bad, '; ')}", stacklevel=2)
+        readable = {path for path, reasons in zip(source.paths, of_pairs, strict=True) if not any(reasons)}
         if not readable:
             raise FileNotFoundError(f"none of the {len(source.paths)} image file(s) under {source.root} can be read")
-        return source.restricted(set(readable))
+        return source.restricted(readable)
 
     def image_counts(self) -> dict[Split, int]:
         """Returns the number of readable images in each split that `setup` has found."""
@@ -159,83 +172,69 @@ class PairedData(LightningDataModule, ABC):
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Returns the loader of this rank's part of the stream."""
-        trainer = self._require_trainer()
-        sampler = StreamSampler(
-            self._next_sample,
-            self._batches_in_epoch(),
-            self.batch_size,
-            trainer.global_rank,
-            trainer.world_size,
-        )
-        workers = self._workers()
-        return DataLoader(
-            self.training_pairs(),
-            batch_size=self.batch_size,
-            sampler=sampler,
-            collate_fn=collate,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            pin_memory=torch.cuda.is_available(),
-        )
+        rank, world = self._place()
+        sampler = StreamSampler(self._next_sample, self._batches_in_epoch(), self.batch_size, rank, world)
+        faster = {"persistent_workers": self._workers() > 0, "pin_memory": torch.cuda.is_available()}
+        return self._loader(self.training_pairs(), self.batch_size, sampler, **faster)
 
     def val_dataloader(self) -> DataLoader[Sample]:
-        """Returns the loader of the validation images, one at a time, each with every corruption."""
+        """Returns the loader of the validation images, each with every corruption."""
         return self._evaluation_loader("val", self.val_crop_size)
 
     def test_dataloader(self) -> DataLoader[Sample]:
-        """Returns the loader of the whole test images, one at a time, each with every corruption."""
+        """Returns the loader of the whole test images, each with every corruption."""
         return self._evaluation_loader("test", None)
 
     def _evaluation_loader(self, split: Split, crop_size: int | None) -> DataLoader[Sample]:
         pairs = self._evaluation_pairs(self._sources[split], crop_size)
-        trainer = self._require_trainer()
-        sampler = EvaluationSampler(len(pairs), trainer.global_rank, trainer.world_size)
-        size, workers = self.evaluation_batch_size, self._workers()
-        return DataLoader(pairs, batch_size=size, sampler=sampler, collate_fn=collate, num_workers=workers)
+        sampler = EvaluationSampler(len(pairs), *self._place())
+        return self._loader(pairs, self.evaluation_batch_size, sampler)
+
+    def _loader(self, pairs: Dataset[Sample], size: int, sampler: Sampler[Any], **options: Any) -> DataLoader[Sample]:
+        options |= {"num_workers": self._workers(), "collate_fn": collate, "worker_init_fn": begin}
+        return DataLoader(pairs, batch_size=size, sampler=sampler, **options)
 
     def _workers(self) -> int:
         if self.num_workers is not None:
             return self.num_workers
-        return 0 if self._require_trainer().strategy.root_device.type == "cpu" else 4
+        return 0 if self.trainer is None or self.trainer.strategy.root_device.type == "cpu" else 4
 
-    def _require_trainer(self) -> Trainer:
-        if self.trainer is None:
-            name = type(self).__name__
-            raise RuntimeError(f"{name} makes its loaders for a Trainer; call trainer.fit(task, datamodule=…)")
-        return self.trainer
+    def _place(self) -> tuple[int, int]:
+        """Returns the number of this process, and how many there are; without a Trainer there is one."""
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
     # The position in the stream ----------------------------------------------------------------------------------
 
     def _samples_per_step(self) -> int:
-        trainer = self._require_trainer()
-        return self.batch_size * trainer.world_size * trainer.accumulate_grad_batches
+        accumulated = 1 if self.trainer is None else self.trainer.accumulate_grad_batches
+        return self.batch_size * self._place()[1] * accumulated
 
     def _next_sample(self) -> int:
         # global_step alone is not enough: on resuming, workers start before Lightning restores it. Counting from the
         # checkpoint's position also allows a different batch size from there on.
-        steps = self._require_trainer().global_step - self._base["global_step"]
+        steps = self._step() - self._base["global_step"]
         return self._base["next_sample"] + max(0, steps) * self._samples_per_step()
 
+    def _step(self) -> int:
+        return 0 if self.trainer is None else self.trainer.global_step
+
     def _batches_in_epoch(self) -> int:
-        trainer = self._require_trainer()
         if self.samples_per_epoch is not None:
             samples = self.samples_per_epoch
-        elif trainer.max_steps > 0:
-            return trainer.max_steps * trainer.accumulate_grad_batches
+        elif self.trainer is not None and self.trainer.max_steps > 0:
+            return self.trainer.max_steps * self.trainer.accumulate_grad_batches
         else:
             samples = self._samples_in_epoch()
-        return max(1, -(-samples // (self.batch_size * trainer.world_size)))
+        return max(1, -(-samples // (self.batch_size * self._place()[1])))
 
     def _samples_in_epoch(self) -> int:
         """Returns how many samples cover the training images once."""
         cache, paths = self._files("train", self._sources["train"])[0]
-        pixels = sum(map(cache.pixels, paths))
-        return -(-pixels // self.crop_size**2)
+        return math.ceil(total(cache.pixels, paths) / self.crop_size**2)
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the position in the stream, for the checkpoint."""
-        step = self._require_trainer().global_step
-        return {"next_sample": self._next_sample(), "global_step": step, "seed": self._seed}
+        return {"next_sample": self._next_sample(), "global_step": self._step(), "seed": self._seed}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continues at the position of a checkpoint.
@@ -244,16 +243,12 @@ class PairedData(LightningDataModule, ABC):
             UserError: If the seed differs and decides which images are used: it orders the stream and splits a folder
                 without train/, so that training images could end up in the test set.
         """
-        stage = self._require_trainer().state.fn
+        stage = None if self.trainer is None else self.trainer.state.fn
         self.check_seed(state_dict["seed"], None if stage is None else stage.value)
         self._base = {key: state_dict[key] for key in self._base}
 
     def check_seed(self, seed: int, stage: str | None) -> None:
-        """Rejects a checkpoint with another seed if the seed decides which images are used.
-
-        Args:
-            seed: Seed that the checkpoint was trained with.
-            stage: Lightning's name of the stage that is about to run.
+        """Rejects a checkpoint of a training with another seed, if the seed decides which images `stage` uses.
 
         Raises:
             UserError: If the seeds differ and the seed decides which images are used.
@@ -265,10 +260,3 @@ class PairedData(LightningDataModule, ABC):
                 f"this checkpoint was trained with seed {seed}, not {self._seed}: "
                 f"give --seed_everything {seed}, or --model.weights to start another training from it"
             )
-
-
-def _random_crop(size: int) -> Transform:
-    crop: Transform = albumentations.RandomCrop(
-        size, size, pad_if_needed=True, border_mode=cv2.BORDER_REFLECT_101, p=1.0
-    )
-    return crop

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, TypedDict
 
-import albumentations
 import cv2
 import numpy as np
 import torch
+from albumentations import BaseCompose, BasicTransform, Compose
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from img2img.corruptions.base import Float
 from img2img.data.cache import DecodedCache
+from img2img.data.names import ManyPaths
 from img2img.data.splits import Source
 from img2img.data.stream import Draws, draws_of_image, draws_of_sample
 from img2img.errors import UserError
-from img2img.imaging.files import to_float
+from img2img.imaging.files import UnreadableImage, to_float
 
-Transform: TypeAlias = albumentations.BasicTransform | albumentations.BaseCompose
-"""A step of a corruption: any albumentations transform or composition (OneOf, SomeOf, Sequential …)."""
+# A step of a corruption: any albumentations transform or composition (OneOf, SomeOf, Sequential …).
+Transform: TypeAlias = BasicTransform | BaseCompose
+Steps: TypeAlias = Sequence[Transform]
+_UNREADABLE = 100  # images in a row that end training
 
 
 class Sample(TypedDict, total=False):
@@ -39,26 +44,22 @@ class Sample(TypedDict, total=False):
 class Pair(NamedTuple):
     """The pixels of a sample: H×W×C float32 input and target, H×W×1 float32 mask (1 = hole)."""
 
-    input: NDArray[np.float32]
-    target: NDArray[np.float32]
-    mask: NDArray[np.float32]
+    input: Float
+    target: Float
+    mask: Float
 
 
-def compose(
-    transforms: Sequence[Transform], additional_targets: dict[str, str] | None = None
-) -> albumentations.Compose:
+def compose(transforms: Steps, additional_targets: dict[str, str] | None = None) -> Compose:
     """Chains transforms; `apply` provides the generators, so the composition's own unseeded ones are never used."""
-    return albumentations.Compose(list(transforms), additional_targets=additional_targets)
+    return Compose(list(transforms), additional_targets=additional_targets)
 
 
-def apply(pipeline: albumentations.Compose, image: NDArray[Any], draws: Draws) -> NDArray[Any]:
+def apply(pipeline: Compose, image: NDArray[Any], draws: Draws) -> NDArray[Any]:
     """Applies a pipeline with given generators."""
     return apply_to_all(pipeline, {"image": image}, draws)["image"]
 
 
-def apply_to_all(
-    pipeline: albumentations.Compose, targets: dict[str, NDArray[Any]], draws: Draws
-) -> dict[str, NDArray[Any]]:
+def apply_to_all(pipeline: Compose, targets: dict[str, NDArray[Any]], draws: Draws) -> dict[str, NDArray[Any]]:
     """Applies a pipeline with given generators to an image and its companions; returns all as H×W×C.
 
     Uses `set_random_state`, because `set_random_seed` seeds every transform alike: two kinds of noise in one pipeline
@@ -69,26 +70,21 @@ def apply_to_all(
     return {name: done if done.ndim == 3 else done[..., None] for name, done in pipeline(**targets).items()}
 
 
-def corrupt(
-    pipeline: albumentations.Compose, target: NDArray[np.float32], draws: Draws
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Returns the corrupted copy of a target and the mask of its holes.
+def corrupt(pipeline: Compose, target: Float, draws: Draws) -> tuple[Float, Float]:
+    """Returns the corrupted copy of a target, H×W×C float32, not clipped; and the mask of its holes, H×W×1 float32.
 
     Holes are the pixels that a transform marks in the `mask`, as `CoarseDropout(fill=0, fill_mask=1)` does.
-
-    Returns:
-        H×W×C float32, possibly outside [0, 1], and H×W×1 float32, 1 in holes and 0 elsewhere.
 
     Raises:
         UserError: If the corruption changed the size: input and target must match pixel by pixel.
     """
-    whole = np.zeros(target.shape[:2], np.uint8)
+    (height, width), whole = target.shape[:2], np.zeros(target.shape[:2], np.uint8)
     result = apply_to_all(pipeline, {"image": target.copy(), "mask": whole}, draws)
     damaged = result["image"]
-    if damaged.shape[:2] != target.shape[:2]:
+    if damaged.shape[:2] != (height, width):
         raise UserError(
-            f"the corruption turned a {target.shape[1]}×{target.shape[0]} image into "
-            f"{damaged.shape[1]}×{damaged.shape[0]}; transforms that change the size belong in data.geometry"
+            f"the corruption turned a {width}×{height} image into {damaged.shape[1]}×{damaged.shape[0]}; "
+            "transforms that change the size belong in data.geometry"
         )
     return np.ascontiguousarray(damaged, dtype=np.float32), (result["mask"] > 0).astype(np.float32)
 
@@ -96,18 +92,14 @@ def corrupt(
 def collate(samples: Sequence[Sample]) -> dict[str, Any]:
     """Stacks samples into a batch of N×C×H×W tensors, channels last in memory, which suits convolutions."""
     batch: dict[str, Any] = {key: [sample[key] for sample in samples] for key in samples[0]}  # type: ignore[literal-required]
-    for key in ("input", "target", "mask"):
-        if key in batch:
-            if len(shapes := {tuple(image.shape) for image in batch[key]}) > 1:
-                raise UserError(
-                    f"the {key}s of a batch differ in shape: {', '.join(map(str, sorted(shapes)))} (height, width, "
-                    "channels); a transform that changes the shape, such as ToGray, needs p: 1.0"
-                )
-            batch[key] = torch.stack(batch[key]).permute(0, 3, 1, 2)
-    for key in ("n", "counted"):
-        if key in batch:
-            batch[key] = torch.tensor(batch[key])
-    return batch
+    for key in [key for key in ("input", "target", "mask") if key in batch]:
+        if len(shapes := {tuple(image.shape) for image in batch[key]}) > 1:
+            raise UserError(
+                f"the {key}s of a batch differ in shape: {', '.join(map(str, sorted(shapes)))} (height, width, "
+                "channels); a transform that changes the shape, such as ToGray, needs p: 1.0"
+            )
+        batch[key] = torch.stack(batch[key]).permute(0, 3, 1, 2)
+    return batch | {key: torch.tensor(batch[key]) for key in ("n", "counted") if key in batch}
 
 
 def _spare_cores() -> None:
@@ -121,12 +113,7 @@ def _spare_cores() -> None:
 
 
 class StreamPairs(Dataset[Sample], ABC):
-    """Training dataset whose item n is sample n of the stream; subclasses cut it from its image.
-
-    Args:
-        source: The images.
-        seed: Seed of the stream.
-    """
+    """Training dataset whose item n is sample n of the stream of this seed; subclasses cut it from its image."""
 
     def __init__(self, source: Source, seed: int) -> None:
         self.source, self.seed = source, seed
@@ -138,8 +125,22 @@ class StreamPairs(Dataset[Sample], ABC):
 
     def __getitem__(self, n: int) -> Sample:
         _spare_cores()
-        path = self.source.of_sample(self.seed, n)
-        return {**_tensors(self.pair(path, draws_of_sample(self.seed, n))), "path": str(path), "n": n}
+        path, pair = self._readable(n) if isinstance(self.source.paths, ManyPaths) else self._pair_of(n, n)
+        return {**_tensors(pair), "path": str(path), "n": n}
+
+    def _pair_of(self, image: int, n: int) -> tuple[Path, Pair]:
+        """Returns the pair that the draws of sample n make of the image of a sample."""
+        path = self.source.of_sample(self.seed, image)
+        return path, self.pair(path, draws_of_sample(self.seed, n))
+
+    def _readable(self, n: int) -> tuple[Path, Pair]:
+        """Returns sample n of images that were not checked before; if its image is unreadable, of the next sample's."""
+        for image in range(n, n + _UNREADABLE):
+            try:
+                return self._pair_of(image, n)
+            except UnreadableImage as error:
+                warnings.warn(f"skipped an unreadable file: {error}", stacklevel=2)
+        raise UnreadableImage(f"{_UNREADABLE} images in a row cannot be read; check {self.source.root}")
 
 
 class WholePairs(Dataset[Sample], ABC):
@@ -148,7 +149,7 @@ class WholePairs(Dataset[Sample], ABC):
     Args:
         source: The images.
         names: The corruptions.
-        crop_size: Side of the centre crop; None for the whole image.
+        crop_size: Side of the centre crop, in pixels; None for the whole image.
     """
 
     def __init__(self, source: Source, names: Sequence[str], crop_size: int | None = None) -> None:
@@ -167,15 +168,10 @@ class WholePairs(Dataset[Sample], ABC):
         number, counted = item
         image, corruption = divmod(number, len(self.names))
         path, name = self.source.paths[image], self.names[corruption]
-        return {
-            **_tensors(self.pair(path, name)),
-            "path": str(path),
-            "n": number,
-            "corruption": name,
-            "counted": counted,
-        }
+        about: Sample = {"path": str(path), "n": number, "corruption": name, "counted": counted}
+        return {**_tensors(self.pair(path, name)), **about}
 
-    def centre(self, image: NDArray[Any]) -> NDArray[np.float32]:
+    def centre(self, image: NDArray[Any]) -> Float:
         """Returns a float32 copy of the centre crop, or of the whole image."""
         if self.crop_size is not None:
             top, left = (max(0, (side - self.crop_size) // 2) for side in image.shape[:2])
@@ -194,14 +190,7 @@ class TrainingPairs(StreamPairs):
         seed: Seed of the stream.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        cache: DecodedCache,
-        geometry: Sequence[Transform],
-        corruption: Sequence[Transform],
-        seed: int,
-    ) -> None:
+    def __init__(self, source: Source, cache: DecodedCache, geometry: Steps, corruption: Steps, seed: int) -> None:
         super().__init__(source, seed)
         self.cache, self.geometry, self.corruption = cache, compose(geometry), compose(corruption)
 
@@ -227,7 +216,7 @@ class EvaluationPairs(WholePairs):
         self,
         source: Source,
         cache: DecodedCache,
-        corruptions: Mapping[str, Sequence[Transform]],
+        corruptions: Mapping[str, Steps],
         seed: int,
         crop_size: int | None = None,
     ) -> None:
@@ -243,8 +232,5 @@ class EvaluationPairs(WholePairs):
 
 
 def _tensors(pair: Pair) -> Sample:
-    return {
-        "input": torch.from_numpy(pair.input),
-        "target": torch.from_numpy(pair.target),
-        "mask": torch.from_numpy(pair.mask),
-    }
+    seen, target, mask = map(torch.from_numpy, pair)
+    return {"input": seen, "target": target, "mask": mask}

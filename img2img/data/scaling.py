@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,10 @@ from numpy.typing import NDArray
 
 
 class Scaled:
-    """Scales images to one size: a `Finish` of the decoded-image cache.
+    """Scales whole images to one size (height, width), whatever their aspect ratio: a `Finish` of the cache."""
 
-    Args:
-        size: Height and width, in pixels. The aspect ratio is not kept: the whole image is used, whatever its shape.
-    """
-
-    def __init__(self, size: Sequence[int]) -> None:
-        self.size = (int(size[0]), int(size[1]))
+    def __init__(self, size: tuple[int, int]) -> None:
+        self.size = size
 
     def key(self, path: Path) -> str:
         """Returns what the result depends on."""
@@ -35,7 +30,6 @@ def scale_to(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     if pixels.shape[:2] == size:
         return pixels
     shrinks = pixels.shape[0] >= size[0] and pixels.shape[1] >= size[1]
-    scaled = cv2.resize(
-        np.ascontiguousarray(pixels), (size[1], size[0]), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    )
+    way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    scaled = cv2.resize(np.ascontiguousarray(pixels), (size[1], size[0]), interpolation=way)
     return scaled if scaled.ndim == 3 else scaled[..., None]

@@ -5,34 +5,33 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
+from img2img.data.listing import images_of
+from img2img.data.names import ChainedPaths, ManyPaths, Names, total
+from img2img.data.remote import remote_root
+from img2img.data.shard_images import name_in_shards, part_of_shards
+from img2img.data.shards import is_shards
 from img2img.data.stream import image_of_sample, part_of_sample
-from img2img.imaging.files import find_images
 from img2img.imaging.formats import READABLE_NAMES
 from img2img.shipped import shipped_folder
 
 Split = Literal["train", "val", "test"]
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
 MIN_IMAGES_TO_SPLIT = 3
 _TURNS = 1000  # samples in a round, in which each of several folders gets its fraction
 
 
 @dataclass(frozen=True)
 class Source:
-    """A folder and the images in it that belong to one split.
+    """A folder and the images in it that belong to one split."""
 
-    Attributes:
-        root: The folder that names are relative to.
-        paths: The images, sorted by their path relative to the root.
-    """
-
-    root: Path
-    paths: tuple[Path, ...]
+    root: Path  # names are relative to it
+    paths: Sequence[Path]  # sorted by name
 
     def name(self, path: Path) -> str:
         """Returns the image's path relative to the root, with forward slashes: the same on every machine."""
@@ -44,25 +43,33 @@ class Source:
 
     def restricted(self, paths: Collection[Path]) -> Source:
         """Returns the source with only these images."""
+        if isinstance(self.paths, ManyPaths):
+            return replace(self, paths=tuple(sorted((path for path in paths if path in self.paths), key=self.name)))
         return replace(self, paths=tuple(path for path in self.paths if path in paths))
 
 
 @dataclass(frozen=True)
+class ShardSource(Source):
+    """Images in shards; they have the names that they had in the folder."""
+
+    part: str = ""  # the folder of a split, which names leave out
+
+    def name(self, path: Path) -> str:
+        """Returns the image's path relative to the folder that was written as shards, or to the part of it."""
+        return name_in_shards(path).removeprefix(f"{self.part}/")
+
+
+@dataclass(frozen=True)
 class MixedSource(Source):
-    """The images of several folders, between which training alternates.
+    """The images of several folders, between which training alternates; `root` is the first folder."""
 
-    Attributes:
-        parts: The images of each folder; `root` is the first folder.
-        weights: How often each is drawn from, in any unit.
-    """
-
-    parts: tuple[Source, ...] = ()
-    weights: tuple[float, ...] = ()
+    parts: tuple[Source, ...] = ()  # the images of each folder
+    weights: tuple[float, ...] = ()  # how often each folder is drawn from, in any unit
 
     def name(self, path: Path) -> str:
         """Returns the image's path relative to the innermost folder that holds it."""
-        inside = [part.root for part in self.parts if path.is_relative_to(part.root)]
-        return path.relative_to(max(inside, key=lambda root: len(root.parts))).as_posix()
+        inside = [part for part in self.parts if path.is_relative_to(part.root)]
+        return max(inside, key=lambda part: len(part.root.parts)).name(path)
 
     def of_sample(self, seed: int, n: int) -> Path:
         """Returns the image that sample n is cut from; within a folder, each image comes once per pass."""
@@ -71,37 +78,36 @@ class MixedSource(Source):
 
     def restricted(self, paths: Collection[Path]) -> MixedSource:
         """Returns the source with only these images, without the folders that have none of them."""
-        kept = [(part.restricted(paths), weight) for part, weight in zip(self.parts, self.weights, strict=True)]
-        return mix([part for part, _ in kept], [weight for _, weight in kept])
+        return mix([part.restricted(paths) for part in self.parts], self.weights)
 
     def weighted(self, weigh: Callable[[Path], float]) -> MixedSource:
         """Returns a source that draws from each folder in proportion to the total weight of its images."""
-        return mix(self.parts, [sum(map(weigh, part.paths)) for part in self.parts])
+        return mix(self.parts, [total(weigh, part.paths) for part in self.parts])
 
     @cached_property
     def _shares(self) -> tuple[int, ...]:
-        of_all = np.array(self.weights) / sum(self.weights)
-        return tuple(int(share) for share in np.maximum(1, np.round(of_all * _TURNS)))
+        return tuple(max(1, round(weight / sum(self.weights) * _TURNS)) for weight in self.weights)
 
 
 def mix(parts: Sequence[Source], weights: Sequence[float]) -> MixedSource:
     """Returns the images of several folders as one source; folders without images are left out."""
-    kept = [(part, weight) for part, weight in zip(parts, weights, strict=True) if part.paths]
-    paths = tuple(path for part, _ in kept for path in part.paths)
-    root = parts[0].root
-    return MixedSource(root, paths, tuple(part for part, _ in kept), tuple(float(weight) for _, weight in kept))
+    kept = [(part, float(weight)) for part, weight in zip(parts, weights, strict=True) if part.paths]
+    of_parts = [part.paths for part, _ in kept]
+    large = any(isinstance(paths, ManyPaths) for paths in of_parts)
+    paths = ChainedPaths(of_parts) if large else tuple(path for paths in of_parts for path in paths)
+    return MixedSource(parts[0].root, paths, tuple(part for part, _ in kept), tuple(weight for _, weight in kept))
 
 
 def resolve_root(root: str, option: str = "--data.root") -> Path:
-    """Returns the folder that `root` names: the user's folder, or the shipped set of that name.
-
-    Args:
-        root: A path, or `starter` or `starter_jpeg`.
-        option: The option that gave it, for the message.
+    """Returns the folder that `root` names: a path, the shipped set `starter` or `starter_jpeg`, or remote shards.
 
     Raises:
-        FileNotFoundError: If no such folder or set exists.
+        FileNotFoundError: If no such folder or set exists; the message names the option.
+        UserError: If `root` is an address of a kind that is not read.
     """
+    remote = remote_root(root)
+    if remote is not None:
+        return remote
     folder = Path(root).expanduser()
     if folder.is_dir():
         return folder
@@ -114,30 +120,24 @@ def resolve_root(root: str, option: str = "--data.root") -> Path:
 def find_split(root: Path, split: Split, seed: int, share: float, advice: str = "") -> Source:
     """Finds the images of one split.
 
-    A root with a `train` folder keeps its own split (`test` falls back to `val`). Any other root is split by image: a
-    fraction `share` of the images goes to val and as many to test. An image's place depends on the seed and its
-    relative path, so that adding photographs moves few of the others.
+    A root with a `train` folder keeps its own split (`test` falls back to `val`). Any other root is split by image. An
+    image's split depends on the seed and its relative path, so that adding photographs moves few of the others.
 
     Args:
         root: The folder.
-        split: The split to find.
+        split: The split to find; never empty.
         seed: Seed of the random split.
         share: Fraction of the images for val, and for test; at least one image each, but no image if it is 0.
         advice: What else the user can do if images are missing, for the messages.
 
-    Returns:
-        The images of the split, never empty.
-
     Raises:
         FileNotFoundError: If there are no images, or too few to split.
     """
-    if (root / "train").is_dir():
-        folder = root / split
-        if split == "test" and not folder.is_dir():
-            folder = root / "val"
-        if not folder.is_dir():
-            raise FileNotFoundError(f"{root} has a folder train/ but no {folder.name}/; add one{advice}")
-        return whole_folder(folder)
+    if has_part(root, "train"):
+        part = "val" if split == "test" and not has_part(root, "test") else split
+        if not has_part(root, part):
+            raise FileNotFoundError(f"{root} has a folder train/ but no {part}/; add one{advice}")
+        return whole_folder(root, part)
     everything = whole_folder(root)
     if len(everything.paths) < MIN_IMAGES_TO_SPLIT:
         raise FileNotFoundError(
@@ -147,27 +147,51 @@ def find_split(root: Path, split: Split, seed: int, share: float, advice: str = 
     if share == 0 and split != "train":
         raise FileNotFoundError(f"share: 0 keeps no images of {root} for {split}; give a larger share{advice}")
     held_out = max(1, round(share * len(everything.paths))) if share else 0
-
-    def place(path: Path) -> bytes:
-        return hashlib.blake2b(f"{seed}:{everything.name(path)}".encode()).digest()
-
-    order = sorted(everything.paths, key=place)
     if 2 * held_out >= len(everything.paths):
         raise FileNotFoundError(
             f"{root} holds {len(everything.paths)} images, and a share of {share} for val and for test leaves none for "
             f"training; give more images or a smaller share{advice}"
         )
+    order, paths = _shuffled(everything, seed), everything.paths
     parts = {"val": order[:held_out], "test": order[held_out : 2 * held_out], "train": order[2 * held_out :]}
-    return Source(root, tuple(sorted(parts[split], key=everything.name)))
+    chosen = np.sort(parts[split])  # the images are sorted by name
+    kept = paths.among(chosen) if isinstance(paths, ManyPaths) else tuple(paths[int(number)] for number in chosen)
+    return replace(everything, paths=kept)
 
 
-def whole_folder(folder: Path) -> Source:
-    """Returns all the images under a folder.
+def _shuffled(source: Source, seed: int) -> NDArray[np.intp]:
+    """Returns the numbers of the images in an order that depends on the seed and on each one's own name."""
+    if isinstance(source.paths, ManyPaths):
+        return _shuffled_names(source.paths.names, seed)
+    places = [_place(seed, source.name(path)) for path in source.paths]
+    return np.array(sorted(range(len(places)), key=places.__getitem__), np.intp)
+
+
+@lru_cache(maxsize=2)
+def _shuffled_names(names: Names, seed: int) -> NDArray[np.intp]:
+    places = (int.from_bytes(_place(seed, name)[:8]) for name in names)  # 8 of the 64 bytes tell millions apart
+    return np.argsort(np.fromiter(places, np.uint64, len(names)), kind="stable")
+
+
+def _place(seed: int, name: str) -> bytes:
+    return hashlib.blake2b(f"{seed}:{name}".encode(errors="surrogatepass")).digest()
+
+
+def has_part(root: Path, part: str) -> bool:
+    """Returns whether a root has a folder of this name: train, val or test."""
+    return len(part_of_shards(root, part)) > 0 if is_shards(root) else (root / part).is_dir()
+
+
+def whole_folder(root: Path, part: str = "") -> Source:
+    """Returns all the images under a root, or under one folder of it.
 
     Raises:
         FileNotFoundError: If there are no images.
     """
-    paths = tuple(find_images(folder))
-    if not paths:
-        raise FileNotFoundError(f"no images ({READABLE_NAMES}) under {folder}")
-    return Source(folder, paths)
+    if is_shards(root):
+        source: Source = ShardSource(root, part_of_shards(root, part), part)
+    else:
+        source = Source(root / part, images_of(root / part))
+    if not source.paths:
+        raise FileNotFoundError(f"no images ({READABLE_NAMES}) under {root / part}")
+    return source

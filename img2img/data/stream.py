@@ -7,37 +7,39 @@ continues at the next sample, and any sample can be reproduced.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import random
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-Draws = tuple[np.random.Generator, random.Random]
-"""The two generators that an albumentations transform draws from."""
+Draws = tuple[np.random.Generator, random.Random]  # the two generators that an albumentations transform draws from
 
 
-@lru_cache(maxsize=64)  # one for each of several folders
-def _permutation(seed: int, count: int, number: int) -> tuple[int, ...]:
-    return tuple(np.random.default_rng([seed, number]).permutation(count).tolist())
+def _permutation(seed: int, count: int, number: int) -> NDArray[np.int32]:
+    return np.random.default_rng([seed, number]).permutation(np.arange(count, dtype=np.int32))
+
+
+_SMALL = 100_000
+_small_permutation = lru_cache(maxsize=64)(_permutation)  # one for each of several folders
+_large_permutation = lru_cache(maxsize=4)(_permutation)  # each worker has its own
 
 
 def image_of_sample(seed: int, count: int, n: int) -> int:
     """Returns which of `count` images sample n is cut from: each once per pass, in a new order for each pass."""
-    return _permutation(seed, count, n // count)[n % count]
+    permutation = _small_permutation if count <= _SMALL else _large_permutation
+    return int(permutation(seed, count, n // count)[n % count])
 
 
 @lru_cache(maxsize=4)
 def _turns(seed: int, shares: tuple[int, ...], number: int) -> tuple[tuple[int, int], ...]:
     order = np.random.default_rng([seed, number, 3]).permutation(np.repeat(np.arange(len(shares)), shares))
-    seen = [0] * len(shares)
-    turns = []
-    for part in order.tolist():
-        turns.append((part, seen[part]))
-        seen[part] += 1
-    return tuple(turns)
+    counts = [itertools.count() for _ in shares]
+    return tuple((part, next(counts[part])) for part in order.tolist())
 
 
 def part_of_sample(seed: int, shares: tuple[int, ...], n: int) -> tuple[int, int]:
@@ -52,29 +54,24 @@ def part_of_sample(seed: int, shares: tuple[int, ...], n: int) -> tuple[int, int
 
 def draws_of_sample(seed: int, n: int) -> Draws:
     """Returns new generators for sample n. The third seed word separates them from the permutations' streams."""
-    sequence = np.random.SeedSequence([seed, n, 1])
-    return np.random.default_rng(sequence), random.Random(int(sequence.generate_state(1, np.uint64)[0]))
+    return _draws(seed, n, 1)
 
 
 def draws_of_image(seed: int, name: str) -> Draws:
     """Returns new generators for a validation or test image, which depend only on its name and the seed."""
-    word = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=6).digest(), "big")
-    sequence = np.random.SeedSequence([seed, word, 2])
+    return _draws(seed, int.from_bytes(hashlib.blake2b(name.encode(), digest_size=6).digest(), "big"), 2)
+
+
+def _draws(*words: int) -> Draws:
+    sequence = np.random.SeedSequence(words)
     return np.random.default_rng(sequence), random.Random(int(sequence.generate_state(1, np.uint64)[0]))
 
 
 class StreamSampler(Sampler[int]):
-    """Yields this rank's sample numbers of one epoch.
+    """Yields this rank's sample numbers of one epoch, which has `batches` batches.
 
-    Batch k of the epoch consists of samples [start + k·B, start + (k+1)·B), where B = batch_size · world_size; each
-    rank takes a contiguous part of it.
-
-    Args:
-        start: Called when an epoch begins; returns the number of its first sample.
-        batches: Batches in an epoch.
-        batch_size: Samples in a rank's batch.
-        rank: Number of this process.
-        world_size: Number of training processes.
+    `start` is called when the epoch begins and returns its first sample's number s. Batch k consists of samples
+    [s + k·B, s + (k+1)·B), where B = batch_size · world_size; each rank takes a contiguous part of `batch_size`.
     """
 
     def __init__(self, start: Callable[[], int], batches: int, batch_size: int, rank: int, world_size: int) -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
 
-from img2img.data.clean_images import CleanImages
+from img2img.corruptions.base import Float
+from img2img.data.cache import DecodedCache
 from img2img.data.corrupted_pairs import CorruptedPairs
+from img2img.data.labelled_images import prediction_loader, to_tensor
 from img2img.data.pairs import Transform
 from img2img.data.scaling import Scaled
 from img2img.data.splits import Split
@@ -28,9 +33,8 @@ class WholeImages(CorruptedPairs):
         evaluation: As in `CorruptedPairs`; None for the `corruption` if there is one, otherwise the images as they are.
         geometry: As in `PairedData`; None for no transforms, because faces are upright.
         batch_size: Images in a batch, per process; also in validation and test.
-        channels: As in `PairedData`.
-        val_images: As in `PairedData`.
-        kwargs: Further arguments of `CorruptedPairs`: root, val_dir, test_dir, share, num_workers, cache_gb,
+        val_images: As in `PairedData`, but None by default.
+        kwargs: Further arguments of `CorruptedPairs`: root, val_dir, test_dir, channels, share, num_workers, cache_gb,
             samples_per_epoch, seed.
 
     Raises:
@@ -67,7 +71,7 @@ class WholeImages(CorruptedPairs):
     def _samples_in_epoch(self) -> int:
         return len(self._sources["train"].paths)
 
-    def targets(self, split: Split, batch_size: int = 256) -> Iterator[NDArray[np.float32]]:
+    def targets(self, split: Split, batch_size: int = 256) -> Iterator[Float]:
         """Yields the clean images of a split, in batches N×C×H×W in [0, 1]; after `setup`.
 
         For closed-form fits: not augmented, and in the order of their names, the same in every process.
@@ -89,3 +93,22 @@ class WholeImages(CorruptedPairs):
         kept = min(most, len(paths))
         spread = [paths[i * len(paths) // kept] for i in range(kept)]
         return CleanImages(cache, spread, min(32, self.batch_size))
+
+
+class CleanImages(LightningDataModule):
+    """Clean, readable images for prediction, opened by a cache and shared among the processes.
+
+    A batch has `image` (N×C×H×W in [0, 1]), `n`, `path`, `counted` and `problem` (empty), as in `LabelledImages`.
+    """
+
+    def __init__(self, cache: DecodedCache, paths: Sequence[Path], batch_size: int = 32) -> None:
+        super().__init__()
+        self.cache, self.paths, self.batch_size = cache, paths, batch_size
+
+    def predict_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """Returns the loader of this process's share."""
+        return prediction_loader(self, self.paths, partial(_opened, cache=self.cache), self.batch_size)
+
+
+def _opened(path: Path, cache: DecodedCache) -> dict[str, Any]:
+    return {"image": to_tensor(to_float(np.array(cache.open(path)))), "problem": ""}

@@ -11,8 +11,7 @@ from PIL import Image
 
 from img2img.imaging.parts import appearing
 
-STEP, END = 120, 600
-"""Duration of a frame, and of the first and last frame, in milliseconds."""
+STEP, END = 120, 600  # duration of a frame, and of the first and last frame, in milliseconds
 
 
 def write_gif(path: Path, frames: Sequence[NDArray[np.uint8]]) -> None:
@@ -25,12 +24,9 @@ def write_gif(path: Path, frames: Sequence[NDArray[np.uint8]]) -> None:
     Raises:
         OSError: If the file cannot be written.
     """
-    pictures = [Image.fromarray(_without_colour(frame)) for frame in (*frames, *frames[-2:0:-1])]
+    gray = [(frame == frame[..., :1]).all() for frame in frames]
+    pictures = [Image.fromarray(frame[..., 0] if plain else frame) for frame, plain in zip(frames, gray, strict=True)]
+    pictures += pictures[-2:0:-1]
     durations = [END if i in (0, len(frames) - 1) else STEP for i in range(len(pictures))]
     with appearing(path) as part:
         pictures[0].save(part, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0)
-
-
-def _without_colour(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    gray = (frame == frame[..., :1]).all()
-    return np.ascontiguousarray(frame[..., 0]) if gray else frame

@@ -21,17 +21,13 @@ MASKED = (0.80, 0.25, 0.55)  # a red-violet that photographs hardly have
 
 
 def draw_sheet(images: Tensor, columns: int, captions: Sequence[str] | None = None) -> NDArray[np.uint8]:
-    """Lays images out in rows.
+    """Returns a sheet of images in rows, H×W×3.
 
     Args:
         images: N×C×H×W in [0, 1], clamped; one or three channels. Small ones are enlarged by a whole number, without
             smoothing.
         columns: Images in a row.
-        captions: One for each image, written under it in Latin letters (Pillow's font has no Greek ones) and cut off
-            if too long. None for no captions.
-
-    Returns:
-        The sheet, H×W×3.
+        captions: The text under each image, cut off if too long; Pillow's font has no Greek letters. None for no text.
 
     Raises:
         ValueError: If there are no images, or not as many captions as images.
@@ -40,28 +36,32 @@ def draw_sheet(images: Tensor, columns: int, captions: Sequence[str] | None = No
         raise ValueError("a sheet needs at least one image and one column")
     if captions is not None and len(captions) != len(images):
         raise ValueError(f"{len(images)} images need as many captions, not {len(captions)}")
-    pixels = (images.detach().float().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
-    times = -(-SMALLEST // min(images.shape[-2:]))
-    pixels = pixels.repeat_interleave(times, 2).repeat_interleave(times, 3).expand(-1, 3, -1, -1)
-    height, width = pixels.shape[-2] + GAP, pixels.shape[-1] + GAP
-    line = 0 if captions is None else LINE
-    columns, rows = min(columns, len(pixels)), -(-len(pixels) // columns)
-    sheet = np.full((rows * (height + line) + GAP, columns * width + GAP, 3), PAPER, np.uint8)
-    for i, image in enumerate(pixels.permute(0, 2, 3, 1).numpy()):
-        top, left = GAP + i // columns * (height + line), GAP + i % columns * width
-        sheet[top : top + height - GAP, left : left + width - GAP] = image
-        if captions is not None:
-            sheet[top + height - GAP : top + height - GAP + LINE, left : left + width - GAP] = _write(
-                captions[i], width - GAP
-            )
+    pixels = _enlarged((images.detach().float().cpu().clamp(0, 1) * 255).round().to(torch.uint8))
+    tiles = list(pixels.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy())
+    if captions is not None:
+        lines = [_line([((0, 0), text)], tiles[0].shape[1], LINE, LINE - 3) for text in captions]
+        tiles = [np.concatenate([tile, line]) for tile, line in zip(tiles, lines, strict=True)]
+    height, width = tiles[0].shape[0] + GAP, tiles[0].shape[1] + GAP
+    columns, rows = min(columns, len(tiles)), -(-len(tiles) // columns)
+    sheet = np.full((rows * height + GAP, columns * width + GAP, 3), PAPER, np.uint8)
+    for i, tile in enumerate(tiles):
+        top, left = GAP + i // columns * height, GAP + i % columns * width
+        sheet[top : top + height - GAP, left : left + width - GAP] = tile
     return sheet
 
 
-def _write(text: str, width: int) -> NDArray[np.uint8]:
-    """Returns a line of text, LINE×width×1."""
-    line = Image.new("L", (width, LINE), PAPER)
-    ImageDraw.Draw(line).text((0, 0), text, INK, ImageFont.load_default(LINE - 3))
-    return np.array(line)[..., None]
+def _enlarged(images: Tensor) -> Tensor:
+    """Returns N×C×H×W images, enlarged by a whole number if a side is shorter than SMALLEST."""
+    times = -(-SMALLEST // min(images.shape[-2:]))
+    return images.repeat_interleave(times, 2).repeat_interleave(times, 3)
+
+
+def _line(texts: Sequence[tuple[tuple[int, int], str]], width: int, height: int, size: int) -> NDArray[np.uint8]:
+    """Returns a picture of texts, each at its place (x, y), height×width×3."""
+    canvas = Image.new("L", (width, height), PAPER)
+    for place, text in texts:
+        ImageDraw.Draw(canvas).text(place, text, INK, ImageFont.load_default(size))
+    return np.array(canvas.convert("RGB"))
 
 
 def draw_row(images: Sequence[Tensor], text: str) -> NDArray[np.uint8]:
@@ -70,26 +70,22 @@ def draw_row(images: Sequence[Tensor], text: str) -> NDArray[np.uint8]:
     Args:
         images: C×H×W in [0, 1] of equal height and width, clamped; one or three channels. Small ones are enlarged by a
             whole number, without smoothing.
-        text: The line above the images.
+        text: The line above the images, or several lines.
     """
     channels = max(image.shape[0] for image in images)
-    tiles = torch.stack([image.clamp(0, 1).expand(channels, -1, -1) for image in images])
-    times = -(-SMALLEST // min(tiles.shape[-2:]))
-    tiles = tiles.repeat_interleave(times, 2).repeat_interleave(times, 3)
+    tiles = _enlarged(torch.stack([image.clamp(0, 1).expand(channels, -1, -1) for image in images]))
     grid = make_grid(tiles, nrow=len(tiles), padding=ROW_GAP, pad_value=PAPER / 255)
     pixels = (grid * 255).round().byte().permute(1, 2, 0).numpy()
     return np.concatenate([write_line([(0, text)], pixels.shape[1]), pixels])
 
 
 def write_line(texts: Sequence[tuple[int, str]], width: int) -> NDArray[np.uint8]:
-    """Returns a line of texts, each at its distance from the left, ROW_LINE×width×3."""
-    canvas = Image.new("RGB", (width, ROW_LINE), (PAPER, PAPER, PAPER))
+    """Returns a line of texts, each at its distance from the left; ROW_LINE×width×3, or higher for several lines."""
     # Large letters, because TensorBoard shows the grid at a third of its width; smaller if the images are narrow.
     size = min(30, max(10, width // 34))
-    font = ImageFont.load_default(size)
-    for left, text in texts:
-        ImageDraw.Draw(canvas).text((ROW_GAP + left, (ROW_LINE - size) // 2 - 2), text, (INK, INK, INK), font)
-    return np.array(canvas)
+    more = max(text.count("\n") for _, text in texts) * (size + 4)
+    placed = [((ROW_GAP + left, (ROW_LINE - size) // 2 - 2), text) for left, text in texts]
+    return _line(placed, width, ROW_LINE + more, size)
 
 
 def mark_mask(image: Tensor, mask: Tensor) -> Tensor:

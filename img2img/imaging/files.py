@@ -10,57 +10,40 @@ from pathlib import Path
 
 import numpy as np
 
-from img2img.imaging.folders import SUFFIXES, find_images
-from img2img.imaging.formats import Header
+from img2img.imaging.folders import find_images
+from img2img.imaging.formats import SUFFIXES, Header
 from img2img.imaging.reading import UnreadableImage, open_rows
 from img2img.imaging.values import Pixels, from_float, to_channels, to_float
 from img2img.imaging.writing import create_rows
 
-__all__ = [
-    "SUFFIXES",
-    "Image",
-    "UnreadableImage",
-    "find_images",
-    "from_float",
-    "read_image",
-    "to_channels",
-    "to_float",
-    "write_image",
-]
-
-_DTYPES = (np.uint8, np.uint16, np.float32)
+__all__ = ["SUFFIXES", "Image", "UnreadableImage", "find_images", "from_float", "read_image"]
+__all__ += ["to_channels", "to_float", "write_image"]
 
 
 @dataclass(frozen=True, eq=False)
 class Image:
     """A decoded picture, upright.
 
-    Attributes:
-        pixels: HxWx1 (gray) or HxWx3 (RGB); uint8, uint16 or float32 as stored in the file.
-        alpha: HxWx1 opacity of the same dtype, or None.
-        metadata: what `write_image` needs to write EXIF, ICC, XMP, IPTC and resolution (pixels per mm) back.
-
     Raises:
-        ValueError: shapes or dtypes are not as above.
+        ValueError: shapes or dtypes are not as below.
     """
 
-    pixels: Pixels
-    alpha: Pixels | None
-    metadata: dict[str, object]
+    pixels: Pixels  # HxWx1 (gray) or HxWx3 (RGB); uint8, uint16 or float32 as stored in the file
+    alpha: Pixels | None  # HxWx1 opacity of the same dtype
+    metadata: dict[str, object]  # what `write_image` needs to write EXIF, ICC, XMP, IPTC and resolution (pixels per mm)
 
     def __post_init__(self) -> None:
         """Reject arrays that no file format could hold."""
         shape, dtype = self.pixels.shape, self.pixels.dtype
-        if len(shape) != 3 or shape[2] not in (1, 3) or 0 in shape or dtype not in _DTYPES:
+        fits = len(shape) == 3 and shape[2] in (1, 3) and 0 not in shape
+        if not fits or dtype not in (np.uint8, np.uint16, np.float32):
             raise ValueError(f"pixels must be HxWx1 or HxWx3 of uint8, uint16 or float32, not {shape} of {dtype}")
         if self.alpha is not None and (self.alpha.shape != (*shape[:2], 1) or self.alpha.dtype != dtype):
             raise ValueError(f"alpha {self.alpha.shape} of {self.alpha.dtype} does not fit pixels {shape} of {dtype}")
 
 
 def read_image(path: Path) -> Image:
-    """Decode a whole image file, upright, with the depth the file declares; see `open_rows`.
-
-    If there are several pages, the first is read.
+    """Decode a whole image file, upright, with the depth that it declares; of several pages the first; see `open_rows`.
 
     Raises:
         UnreadableImage: the file is missing, truncated, damaged, too large, animated, or not a supported image.
@@ -94,9 +77,7 @@ def write_image(path: Path, image: Image, *, quality: int = 95) -> None:
         ValueError: the suffix is unknown or the format cannot hold this image.
         OSError: the file cannot be written.
     """
-    height, width, channels = image.pixels.shape
-    header = Header(
-        width, height, channels, image.alpha is not None, image.pixels.dtype, 1, path.suffix[1:], image.metadata
-    )
+    (height, width, channels), dtype = image.pixels.shape, image.pixels.dtype
+    header = Header(width, height, channels, image.alpha is not None, dtype, 1, path.suffix[1:], image.metadata)
     with create_rows(path, header, quality=quality, scratch=image.pixels.nbytes * 2) as writer:
         writer.write(image.pixels, image.alpha)

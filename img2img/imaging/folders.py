@@ -3,24 +3,22 @@
 import os
 import warnings
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from img2img.imaging.formats import SUFFIXES
 
-__all__ = ["SUFFIXES", "find_images", "lies_in"]
-
 
 def find_images(folder: Path, *, every: bool = False, others: Counter[str] | None = None) -> list[Path]:
     """List the images of a folder and its subfolders, except hidden ones (names with a leading dot).
+
+    The paths begin with `folder` and are sorted by their POSIX path relative to it.
 
     Args:
         folder: where to look. Links to folders are followed unless they lead back into their own path.
         every: also list what cannot be read, so that the caller can report it: pipes and broken links with an image's
             name, and folders that cannot be listed. Otherwise such folders only cause a warning.
         others: receives the number of skipped files by suffix.
-
-    Returns:
-        Paths beginning with `folder`, sorted by their POSIX relative path: the same order on every machine.
 
     Raises:
         FileNotFoundError: the folder does not exist.
@@ -30,35 +28,79 @@ def find_images(folder: Path, *, every: bool = False, others: Counter[str] | Non
         raise FileNotFoundError(f"no such folder: {folder}")
     if not folder.is_dir():
         raise NotADirectoryError(f"not a folder: {folder}")
-    found: list[Path] = []
-    _walk(folder, (), found, every, Counter() if others is None else others)
-    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+    return [folder / name for name in sorted(walk_images(folder, every=every, others=others))]
 
 
-def _walk(folder: Path, above: tuple[Path, ...], found: list[Path], every: bool, others: Counter[str]) -> None:
-    """Append the images below `folder` to `found`, and count other files; `above` holds the folders on the way here."""
-    resolved = folder.resolve()
+def walk_images(
+    folder: Path,
+    *,
+    every: bool = False,
+    others: Counter[str] | None = None,
+    entered: Callable[[str], None] | None = None,
+    left_out: Callable[[str], bool] = lambda folder: False,
+) -> Iterator[str]:
+    """Yield the names of what `find_images` lists, POSIX paths relative to `folder`, in sorted order.
+
+    Args:
+        folder: as in `find_images`; holds for `every` and `others` too.
+        every: see there.
+        others: see there.
+        entered: is called with the path of each folder before its names are read.
+        left_out: returns whether to pass over a folder below `folder`, given its path.
+    """
+    counted = Counter() if others is None else others
+    return _walk(str(folder), "", (), every, counted, entered or (lambda _: None), left_out)
+
+
+def _walk(
+    folder: str,
+    prefix: str,
+    above: tuple[Path, ...],
+    every: bool,
+    others: Counter[str],
+    entered: Callable[[str], None],
+    left_out: Callable[[str], bool],
+) -> Iterator[str]:
+    """Yield the images below `folder`, and count other files; `above` holds the folders on the way here."""
+    resolved = Path(folder).resolve()
     # A link to any folder that contains the current one, however reached, would lead here again.
     if any(parent.is_relative_to(resolved) for parent in above):
         return
+    entered(folder)
+    if above and left_out(folder):
+        return
     try:
-        children = list(folder.iterdir())
+        with os.scandir(folder) as entries:
+            names = sorted(name for entry in entries if (name := _kept(entry, every, others)) is not None)
     except OSError:  # no permission, or a failing drive
         if every and above:
-            found.append(folder)
+            yield prefix.removesuffix("/")
         else:
             warnings.warn(f"skipped the folder {folder}, which cannot be read", stacklevel=2)
         return
-    for path in children:
-        if path.name.startswith("."):
-            continue
-        # os.path's checks, because pathlib's raise in folders that may be listed but not entered
-        if os.path.isdir(path):
-            _walk(path, (*above, resolved), found, every, others)
-        elif path.suffix.lower() in SUFFIXES and (every or os.path.isfile(path)):
-            found.append(path)
-        elif path.suffix.lower() not in SUFFIXES:
-            others[path.suffix.lower() or "without a suffix"] += 1
+    for name in names:
+        if name.endswith("/"):
+            below = os.path.join(folder, name[:-1])
+            yield from _walk(below, prefix + name, (*above, resolved), every, others, entered, left_out)
+        else:
+            yield prefix + name
+
+
+def _kept(entry: os.DirEntry[str], every: bool, others: Counter[str]) -> str | None:
+    """Return the name of an image, or of a folder with a slash after it, which sorts it among its siblings."""
+    name = entry.name
+    if name.startswith("."):
+        return None
+    link = entry.is_symlink()
+    # os.path's checks, because others raise in folders that may be listed but not entered
+    if os.path.isdir(entry.path) if link else entry.is_dir():
+        return name + "/"
+    stem, _, extension = name.rpartition(".")
+    suffix = f".{extension.lower()}" if stem and extension else ""
+    if suffix not in SUFFIXES:
+        others[suffix or "without a suffix"] += 1
+        return None
+    return name if every or (os.path.isfile(entry.path) if link else entry.is_file()) else None
 
 
 def lies_in(path: Path, folder: Path) -> bool:

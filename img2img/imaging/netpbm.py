@@ -19,16 +19,15 @@ _NUMBER = rb"(\d{1,9})"
 _BITMAP = re.compile(rb"P([14])" + _GAP + _NUMBER + _GAP + _NUMBER + rb"\s")
 _LEVELS = re.compile(rb"P([2356])" + _GAP + _NUMBER + _GAP + _NUMBER + _GAP + _NUMBER + rb"\s")
 _LONGEST = 65_536  # bytes of a header with its comments
+_DIGITS = bytes(code if chr(code) in "0123456789" else ord(" ") for code in range(256))  # turns the rest into spaces
+_NO_BITS = bytes(code for code in range(256) if chr(code) not in "01")
+_CHUNK = 1 << 20  # bytes of text that are read at a time
 
 
 class NetpbmRows:
-    """Reads a PPM, PGM or PBM file row by row.
+    """Reads a PPM, PGM or PBM file row by row; `dtype` is uint16 if the header's maximum exceeds 255, otherwise uint8.
 
-    Attributes:
-        width: in pixels.
-        height: in pixels.
-        channels: 1 or 3.
-        dtype: uint8, or uint16 if the header's maximum exceeds 255.
+    Binary files have at least `end` bytes.
 
     Raises:
         ValueError: the header is invalid, or, when reading rows, samples are missing or too large.
@@ -44,24 +43,23 @@ class NetpbmRows:
             raise ValueError(f"{self.width}x{self.height} pixels up to {self._top} are not a PPM image")
         self.channels = 3 if kind in (3, 6) else 1
         self.dtype = np.dtype(np.uint8 if self._top < 256 else np.uint16)
-        self._bitmap = kind in (1, 4)
-        self._text: Pixels | None = None
-        self._plain, self._done = kind <= 3, 0
-        self._file = file
+        self._bitmap, self._plain = kind in (1, 4), kind <= 3
+        self._file, self._rest, self._waiting = file, b"", np.empty(0, np.int64)
+        line = -(-self.width // 8) if self._bitmap else self.width * self.channels * self.dtype.itemsize
+        self.end = 0 if self._plain else match.end() + self.height * line
         file.seek(match.end())
 
     def read(self, rows: int) -> Pixels:
         """Return the next rows, rows x width x channels, scaled to the whole range of the dtype."""
         line = self.width * self.channels
         if self._plain:
-            stored = self._read_text()[self._done * line : (self._done + rows) * line]
+            stored = self._numbers(rows * line)
         elif self._bitmap:
             packed = np.frombuffer(self._exactly(rows * (-(-line // 8))), np.uint8)
             stored = np.unpackbits(packed.reshape(rows, -1), axis=1, count=line)
         else:
             wide = self.dtype.itemsize
             stored = np.frombuffer(self._exactly(rows * line * wide), f">u{wide}")
-        self._done += rows
         return self._scale(stored.reshape(rows, self.width, self.channels))
 
     def _scale(self, stored: Pixels) -> Pixels:
@@ -81,16 +79,24 @@ class NetpbmRows:
             raise ValueError("the file is truncated")
         return data
 
-    def _read_text(self) -> Pixels:
-        """Return all values of a plain file, decoded at once: nobody writes large pictures as text."""
-        if self._text is None:
-            words = re.sub(rb"#[^\n]*", b"", self._file.read())
-            digits = re.findall(rb"[01]" if self._bitmap else rb"\d+", words)
-            wanted = self.width * self.height * self.channels
-            if len(digits) < wanted:
+    def _numbers(self, count: int) -> Pixels:
+        """Return the next values of a text file."""
+        while len(self._waiting) < count:
+            chunk = self._file.read(_CHUNK)
+            text, unfinished, _ = re.sub(rb"#[^\n]*\n", b"\n", self._rest + chunk).partition(b"#")
+            end = len(text) if self._bitmap or unfinished or not chunk else len(text.rstrip(b"0123456789"))
+            text, self._rest = text[:end], text[end:] + unfinished  # the last number or comment may go on
+            if len(self._rest) > _LONGEST:
+                raise ValueError("a value has too many digits")
+            if self._bitmap:
+                found = np.frombuffer(text.translate(None, _NO_BITS), np.uint8).astype(np.int64) - ord("0")
+            else:
+                found = np.fromstring(text.translate(_DIGITS), np.int64, sep=" ")
+            self._waiting = np.concatenate([self._waiting, found])
+            if not chunk and len(self._waiting) < count:
                 raise ValueError("the file is truncated")
-            self._text = np.array(digits[:wanted]).astype(np.int64)
-        return self._text
+        values, self._waiting = self._waiting[:count], self._waiting[count:]
+        return values
 
 
 def write_netpbm(file: BinaryIO, width: int, height: int, bands: Iterable[Pixels]) -> None:

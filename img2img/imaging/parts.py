@@ -3,67 +3,70 @@
 from __future__ import annotations
 
 import os
-import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_NAME = re.compile(r"\.[0-9a-f]{32}\.part")
-
 
 def new_part(folder: Path) -> Path:
-    """Return a name for a temporary file in its target's folder, so that it only has to be renamed.
-
-    `tempfile` would make the file readable only by its owner.
-    """
-    return folder / f".{uuid.uuid4().hex}.part"
+    """Return a name for a temporary file in its target's folder, so that it only has to be renamed."""
+    return folder / f".{uuid.uuid4().hex}.part"  # `tempfile` would make the file readable only by its owner
 
 
-def publish(part: Path, target: Path) -> int:
+def publish(part: Path, target: Path, *, replace: bool = True) -> int:
     """Flush a complete file to the disk, then give it its final name; return its size in bytes.
 
     Raises:
+        FileExistsError: something has the name, if only a dangling link, and may not be replaced.
         OSError: the file cannot be written or renamed.
     """
     with open(part, "r+b") as file:
         os.fsync(file.fileno())
         size = os.fstat(file.fileno()).st_size
-    os.replace(part, target)
+    if replace:
+        os.replace(part, target)
+    else:
+        _rename_new(part, target)
     return size
 
 
-@contextmanager
-def appearing(target: Path) -> Iterator[Path]:
-    """Yield a file to write, which gets its final name when the block ends, and is removed if the block fails.
+def _rename_new(part: Path, target: Path) -> None:
+    """Rename without replacing anything, which `os.rename` does on Windows only."""
+    try:
+        os.link(part, target)
+        part.unlink()
+    except FileExistsError:
+        raise
+    except OSError:  # a disk without hard links: FAT, some network drives
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY))  # an empty file of ours keeps the name
+        os.replace(part, target)
 
-    Missing parents are created.
+
+@contextmanager
+def appearing(target: Path, *, replace: bool = True) -> Iterator[Path]:
+    """Yield a file to write; it gets its final name when the block ends. Missing parents are created.
 
     Raises:
+        FileExistsError: as in `publish`.
         OSError: the file cannot be written or renamed.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     part = new_part(target.parent)
     try:
         yield part
-        publish(part, target)
+        publish(part, target, replace=replace)
     finally:
         part.unlink(missing_ok=True)
 
 
 def find_leftovers(folder: Path) -> list[Path]:
-    """List the temporary files in a folder and its subfolders, sorted.
-
-    They belong to killed runs, and to any other run that is writing there at this moment.
-    """
-    return sorted(path for path in folder.rglob(".*.part") if _NAME.fullmatch(path.name) and path.is_file())
+    """List the temporary files of killed runs, and of runs that are writing now, in a folder and its subfolders."""
+    return sorted(path for path in folder.rglob(f".{'[0-9a-f]' * 32}.part") if path.is_file())
 
 
 def remove_leftovers(folder: Path) -> int:
-    """Remove the files that killed runs left in a folder and its subfolders; return how many.
-
-    Call it before anything is written there: the files of a run in progress look the same.
-    """
+    """Remove the temporary files in a folder and its subfolders, before a run writes there; return how many."""
     leftovers = find_leftovers(folder)
     for path in leftovers:
         path.unlink(missing_ok=True)

@@ -6,7 +6,6 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import pyvips
@@ -35,11 +34,11 @@ def read_header(path: Path) -> Header:
 def open_rows(path: Path, *, first_page: bool = False) -> RowReader:
     """Open an image file for reading its rows; use the result as a context manager.
 
-    The content decides the format, not the suffix. Palettes become RGB, 1-bit becomes 8-bit gray, CMYK becomes sRGB
-    through its profile, Lab becomes sRGB.
+    The content decides the format, not the suffix. Palettes, CMYK (through its profile) and Lab become RGB, 1-bit
+    becomes 8-bit gray.
 
-    Memory: JPEG, PNG, TIFF and binary PPM are streamed, but the decoder holds the whole of an interlaced PNG or
-    progressive JPEG. WebP, AVIF, HEIC, BMP and plain (text) PPM are decoded whole. A page that is stored sideways or
+    Memory: JPEG, PNG, TIFF, BMP and PPM are streamed, but the decoder holds the whole of an interlaced PNG, progressive
+    JPEG or compressed BMP, and of WebP, AVIF and HEIC; `Header.held` says how much. A page that is stored sideways or
     upside down waits in a temporary file if it exceeds `img2img.imaging.turning.IN_MEMORY` bytes.
 
     Args:
@@ -65,13 +64,8 @@ def reported(path: Path) -> Iterator[None]:
         raise UnreadableImage(f"cannot read {path}: {first_line(error)}") from error
     except OSError as error:
         raise UnreadableImage(f"cannot read {path}: {error.strerror or error}") from error
-    except (
-        ValueError,
-        SyntaxError,
-        EOFError,
-        RuntimeError,
-        struct.error,
-    ) as error:  # Pillow and its plug-ins report damage as any of these
+    # Pillow and its plug-ins report damage as any of these.
+    except (ValueError, SyntaxError, EOFError, RuntimeError, struct.error) as error:
         raise UnreadableImage(f"cannot read {path}: {error}") from error
 
 
@@ -82,26 +76,21 @@ def first_line(error: pyvips.Error) -> str:
 
 
 class RowReader:
-    """Reads the rows of an opened image, upright, page after page.
-
-    Attributes:
-        header: what the file holds.
-    """
+    """Reads the rows of an opened image, upright, page after page; its `header` describes the file."""
 
     def __init__(self, path: Path, name: str, stored: Stored) -> None:
-        self._path, self._stored = path, stored
+        self._path, self._stored, self._done = path, stored, 0
         self._turned: Turned | None = None
-        self._done = 0
         size = (stored.width, stored.height)
         width, height = size[::-1] if stored.orientation >= 5 else size
-        channels, alpha = (1, 3)[stored.bands > 2], stored.bands in (2, 4)
-        self.header = Header(width, height, channels, alpha, stored.dtype, stored.pages, name, stored.metadata)
+        channels, alpha = 3 if stored.bands > 2 else 1, stored.bands in (2, 4)
+        kind = (stored.dtype, stored.pages, name, stored.metadata, stored.held)
+        self.header = Header(width, height, channels, alpha, *kind)
 
     def read(self, rows: int) -> tuple[Pixels, Pixels | None]:
-        """Return the next rows, with all pages one below the other; fewer at the end, no rows after it.
+        """Return the next rows (fewer at the end, then 0), all pages one below the other, and their opacity or None.
 
-        Returns:
-            HxWx1 or HxWx3 pixels of the header's dtype, and HxWx1 opacity of the same dtype or None.
+        Pixels are HxWx1 or HxWx3 of the header's dtype, opacity is HxWx1 of the same dtype.
 
         Raises:
             UnreadableImage: the file turns out to be truncated or damaged.
@@ -128,29 +117,23 @@ class RowReader:
         pieces, done = [], self._done
         while rows:
             top = done % self.header.height
-            if top == 0:
-                self._forget_page()
+            if self._turned is None or top == 0:
+                if self._turned is not None:  # the page before
+                    self._turned.close()
                 self._turned = Turned(self._stored.take, self._stored.height, self._stored.orientation)
-            assert self._turned is not None
             count = min(rows, self.header.height - top)
             pieces.append(self._turned.rows(top, count))
             rows, done = rows - count, done + count
         return np.concatenate(pieces)
 
-    def _forget_page(self) -> None:
-        if self._turned is not None:
-            self._turned.close()
-            self._turned = None
-
     def close(self) -> None:
         """Close the file."""
-        self._forget_page()
+        if self._turned is not None:
+            self._turned.close()
         self._stored.close()
 
     def __enter__(self) -> RowReader:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()

@@ -19,18 +19,8 @@ _POINTERS = (0x8769, 0x8825)  # to the directories of EXIF and GPS
 # Description, make, model, software, date, artist, host, copyright: the rest describes how the pixels are stored.
 _WORDS = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x013C, 0x8298)
 _LONGEST = 30_000  # bytes of EXIF that every format can hold; microscopes store whole documents in the description
-_LONG8 = 16
-_DAMAGE = (  # what Pillow raises for tags that make no sense
-    ValueError,
-    TypeError,
-    KeyError,
-    AttributeError,
-    SyntaxError,
-    OSError,
-    OverflowError,
-    MemoryError,
-    struct.error,
-)
+# What Pillow raises for tags that make no sense.
+_BAD = (ValueError, TypeError, KeyError, AttributeError, SyntaxError, OSError, OverflowError, MemoryError, struct.error)
 
 
 class _Directory:
@@ -38,28 +28,24 @@ class _Directory:
 
     def __init__(self, file: BinaryIO) -> None:
         file.seek(0)
-        self.head = file.read(16)
-        self.order = "<" if self.head[:2] == b"II" else ">"
-        self.big = struct.unpack(self.order + "H", self.head[2:4])[0] == 43
-        self.head = self.head[: 16 if self.big else 8]
-        self.offset, self.count = ("Q", "Q") if self.big else ("L", "H")
-        self.place = 8 if self.big else 4  # of the pointer to the first directory
-        self.start = self.unpack(self.offset, self.head[self.place :])
+        head = file.read(16)
+        self.order = "<" if head[:2] == b"II" else ">"
+        self.big = self.unpack("H", head[2:4]) == 43
+        self.head = head[: 16 if self.big else 8]
+        self.offset, self.count = ("Q", "Q") if self.big else ("L", "H")  # types of a pointer, of the entries' number
+        self.counted, self.entry = (8, 20) if self.big else (2, 12)  # bytes of the entries' number and of an entry
+        self.place = 8 if self.big else 4  # of the pointer to the first directory; also the bytes of a pointer
+        self.start = self.unpack(self.offset, head[self.place :])
         file.seek(self.start)
-        self.entries, self.next = self.parse(file.read(8 if self.big else 2), file)
+        self.entries = {}
+        for _ in range(self.unpack(self.count, file.read(self.counted))):  # too large a number ends in struct.error
+            entry = file.read(self.entry)
+            self.entries[self.unpack("H", entry)] = entry
+        self.next = file.read(self.place)
 
     def unpack(self, kind: str, data: bytes) -> int:
         """Read one number from the beginning of `data`."""
         return int(struct.unpack_from(self.order + kind, data)[0])
-
-    def parse(self, counted: bytes, file: BinaryIO) -> tuple[dict[int, bytes], bytes]:
-        """Read the entries, whose number is in `counted`, and the pointer after them."""
-        size = 20 if self.big else 12
-        entries = {}
-        for _ in range(self.unpack(self.count, counted)):  # too large a number ends in struct.error
-            entry = file.read(size)
-            entries[self.unpack("H", entry)] = entry
-        return entries, file.read(8 if self.big else 4)
 
 
 def read_exif(file: BinaryIO) -> bytes | None:
@@ -76,17 +62,24 @@ def read_exif(file: BinaryIO) -> bytes | None:
         target = PillowImage.Exif()
         _copy(words, inner, target)
         exif = target.tobytes()
-    except _DAMAGE:
+    except _BAD:
         return None
     return exif if len(exif) < _LONGEST else None
 
 
-def append_exif(path: Path, exif: bytes) -> None:
-    """Add EXIF to a complete TIFF.
+def end_of_first_page(file: BinaryIO) -> int:
+    """Return where the last strip or tile of a TIFF's first page ends; 0 if its directory does not say."""
+    try:
+        directory = _Directory(file)
+        tags = _load(directory.head, file, directory.start)
+        places, lengths = (273, 279) if 273 in tags else (324, 325)
+        return max(map(sum, zip(tags[places], tags[lengths], strict=True)))
+    except _BAD:
+        return 0
 
-    Args:
-        path: the file, which is changed in place.
-        exif: as in a JPEG, beginning with `Exif` and two zero bytes.
+
+def append_exif(path: Path, exif: bytes) -> None:
+    """Add EXIF, as in a JPEG (beginning with `Exif` and two zero bytes), to a complete TIFF, which is changed in place.
 
     Raises:
         OSError: the file cannot be written.
@@ -100,16 +93,14 @@ def append_exif(path: Path, exif: bytes) -> None:
             source.load(exif)
             _copy(source, {tag: source.get_ifd(tag) for tag in _POINTERS}, added)
             block = added.tobytes(start)
-        except _DAMAGE:  # unreadable EXIF is no reason to lose a picture
+        except _BAD:  # unreadable EXIF is no reason to lose a picture
             return
         if not len(added):
             return
         file.seek(start)
         file.write(block)
-        size = 20 if old.big else 12
-        first = 8 if old.big else 2
-        entries = [block[at : at + size] for at in range(first, first + len(added) * size, size)]
-        entries = [_widen(old, entry) for entry in entries]
+        places = range(old.counted, old.counted + len(added) * old.entry, old.entry)
+        entries = [_widen(old, block[place : place + old.entry]) for place in places]
         merged = {old.unpack("H", entry): entry for entry in entries} | old.entries
         place = file.tell() + 15 & ~15
         file.seek(place)
@@ -127,15 +118,9 @@ def _load(head: bytes, file: BinaryIO, start: int, group: int | None = None) -> 
     return directory
 
 
-def _copy(
-    words: Mapping[int, Any],
-    inner: Mapping[int, Mapping[int, Any]],
-    target: MutableMapping[int, Any],
-) -> None:
+def _copy(words: Mapping[int, Any], inner: Mapping[int, Mapping[int, Any]], target: MutableMapping[int, Any]) -> None:
     """Copy the tags of camera, place and author, and of the inner directories, into `target`."""
-    for tag in _WORDS:
-        if tag in words:
-            target[tag] = words[tag]
+    target.update({tag: words[tag] for tag in _WORDS if tag in words})
     for tag, values in inner.items():
         # 0xA005 is left out: it points into the old file.
         kept = {key: value for key, value in values.items() if key != 0xA005 and not isinstance(value, dict)}
@@ -147,4 +132,5 @@ def _widen(directory: _Directory, entry: bytes) -> bytes:
     """Declare a BigTIFF's pointer as 64 bits instead of Pillow's 32, so that it reaches beyond 4 GiB."""
     if not directory.big or directory.unpack("H", entry) not in _POINTERS:
         return entry
-    return entry[:2] + struct.pack(directory.order + "H", _LONG8) + entry[4:]
+    long8 = 16
+    return entry[:2] + struct.pack(directory.order + "H", long8) + entry[4:]

@@ -27,14 +27,9 @@ def turn(pixels: Pixels, orientation: int) -> Pixels:
 class Turned:
     """Turns one page upright: its rows arrive in stored order and leave in upright order.
 
-    Strips of rows are turned as they arrive and put into a temporary file (in memory while it is small), which
-    vanishes with this object. An upright band is then gathered from them: from a piece of each strip if the page is
-    stored sideways.
-
-    Args:
-        take: returns the given number of next stored rows, HxWxC.
-        height: stored rows of the page.
-        orientation: EXIF, 3 to 8.
+    Strips of rows are turned as they arrive and put into a temporary file (in memory while it is small). Upright rows
+    are then gathered from them: from a piece of each strip if the page is stored sideways. `take` returns the given
+    number of next stored rows, HxWxC, of `height` in all; `orientation` is 3 to 8.
     """
 
     def __init__(self, take: Callable[[int], Pixels], height: int, orientation: int) -> None:

@@ -63,7 +63,6 @@ def enlarge(pixels: Pixels, scale: int) -> Pixels:
     """Make HxWx1 pixels `scale` times as high and wide by bilinear interpolation, keeping dtype and range."""
     if scale == 1:
         return pixels
-    height, width = pixels.shape[0] * scale, pixels.shape[1] * scale
-    plane = PillowImage.fromarray(to_float(pixels)[..., 0])
-    larger = plane.resize((width, height), PillowImage.Resampling.BILINEAR)
+    size = (pixels.shape[1] * scale, pixels.shape[0] * scale)
+    larger = PillowImage.fromarray(to_float(pixels)[..., 0]).resize(size, PillowImage.Resampling.BILINEAR)
     return from_float(np.asarray(larger)[..., None], pixels.dtype)

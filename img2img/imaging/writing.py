@@ -10,13 +10,12 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import pyvips
-from PIL import Image as PillowImage
 
 from img2img.imaging import metadata
+from img2img.imaging.bmp import write_bmp
 from img2img.imaging.formats import Format, Header, depth, format_of
 from img2img.imaging.netpbm import write_netpbm
 from img2img.imaging.parts import new_part, publish
@@ -36,8 +35,8 @@ def create_rows(path: Path, header: Header, *, quality: int = 95, scratch: int =
     """Begin an image file; use the result as a context manager, which closes it, or aborts after an exception.
 
     PNG, PPM and TIFF are lossless and keep uint16; AVIF keeps 10 or 12 bits of it, JPEG, WebP and BMP scale it to 8.
-    Only TIFF holds float32 and several pages. JPEG, BMP and PPM drop alpha. `img2img.imaging.formats.loss` describes
-    all that. WebP, AVIF and BMP are encoded whole in memory, the others are streamed.
+    Only TIFF holds float32 and several pages. JPEG, BMP and PPM drop alpha. See `img2img.imaging.formats.loss`. WebP
+    and AVIF are encoded whole in memory, see `img2img.imaging.held`; the others are streamed.
 
     Args:
         path: the target, whose suffix decides the format; an existing file is replaced. Missing parents are created.
@@ -75,18 +74,12 @@ class RowWriter:
     def __init__(self, path: Path, kind: Format, header: Header, quality: int, scratch: int) -> None:
         self._path, self._kind, self._header, self._quality = path, kind, header, quality
         self._alpha = header.alpha and kind.alpha
-        self._bands = header.channels + self._alpha
-        self._rows = header.height * header.pages
-        self._done = 0
+        self._bands, self._rows, self._done = header.channels + self._alpha, header.height * header.pages, 0
         self._dtype = np.dtype(np.uint8) if kind.bits == 8 else header.dtype
         self._waiting = WaitingRows(path.parent, (self._rows, header.width, self._bands), self._dtype, scratch)
 
     def write(self, pixels: Pixels, alpha: Pixels | None) -> None:
-        """Append rows, page after page.
-
-        Args:
-            pixels: HxWx1 or HxWx3 of the header's dtype.
-            alpha: HxWx1 of the same dtype; None exactly if the header has no alpha.
+        """Append rows, page after page: HxWx1 or HxWx3 of the header's dtype, and HxWx1 alpha if the header has alpha.
 
         Raises:
             ValueError: shape or dtype differs from the header, or there are too many rows.
@@ -94,10 +87,8 @@ class RowWriter:
         """
         header = self._header
         given = [pixels] if alpha is None else [pixels, alpha]
-        wanted = [
-            (len(pixels), header.width, bands)
-            for bands in ([header.channels, 1] if header.alpha else [header.channels])
-        ]
+        bands = [header.channels, 1] if header.alpha else [header.channels]
+        wanted = [(len(pixels), header.width, number) for number in bands]
         if [part.shape for part in given] != wanted or any(part.dtype != header.dtype for part in given):
             found = " and ".join(f"{part.shape} of {part.dtype}" for part in given)
             raise ValueError(f"rows for {self._path} must be {wanted} of {header.dtype}, not {found}")
@@ -107,26 +98,21 @@ class RowWriter:
         self._waiting.add(rows if rows.dtype == self._dtype else from_float(to_float(rows), self._dtype))
         self._done += len(pixels)
 
-    def close(self) -> int:
-        """Encode the file and give it its final name; if anything fails, nothing is left behind.
-
-        Returns:
-            Its size in bytes.
+    def close(self, *, replace: bool = True) -> int:
+        """Encode the file, give it its final name and return its size in bytes; a failure leaves nothing behind.
 
         Raises:
+            FileExistsError: something has the name and may not be replaced.
             ValueError: rows are missing, or the encoder refuses the image.
             OSError: the file cannot be written; with `errno.ENOSPC` if the disk is full.
         """
         part = new_part(self._path.parent)
         try:
-            if self._done < self._rows:
-                raise ValueError(
-                    f"cannot write {self._path}: {self._rows - self._done} of {self._rows} rows are missing"
-                )
-            with open(part, "xb"):
-                pass
+            if missing := self._rows - self._done:
+                raise ValueError(f"cannot write {self._path}: {missing} of {self._rows} rows are missing")
+            part.touch(exist_ok=False)
             self._encode(part)
-            return publish(part, self._path)
+            return publish(part, self._path, replace=replace)
         except pyvips.Error as error:
             raise _translate(error, self._path) from error
         finally:  # also when the user presses Ctrl-C
@@ -139,30 +125,25 @@ class RowWriter:
 
     def _encode(self, part: Path) -> None:
         """Fill an empty file with the encoded image."""
-        kept = self._header.metadata
-        if self._kind.name == "ppm":
+        kept, kind = self._header.metadata, self._kind.name
+        if kind == "ppm":
             with open(part, "wb") as file:
                 write_netpbm(file, self._header.width, self._rows, self._waiting.bands())
-        elif self._kind.name == "bmp":
-            pixels = np.concatenate(list(self._waiting.bands()))
-            x, y = (value * 25.4 for value in metadata.resolution(kept))
-            picture = PillowImage.fromarray(pixels[..., 0] if self._bands == 1 else pixels)
-            picture.save(part, "BMP", dpi=(x, y))
+        elif kind == "bmp":
+            with open(part, "wb") as file:
+                write_bmp(file, self._header.width, self._rows, self._waiting.bands(), metadata.resolution(kept))
         else:
-            _encode_vips(
-                self._kind.name, metadata.attach(self._waiting.as_vips(), kept), part, self._quality, self._header
-            )
+            image = metadata.attach(self._waiting.as_vips(), kept)
+            _encode_vips(kind, image, part, self._quality, self._header)
         exif = kept.get("exif-data")
-        if self._kind.name == "tiff" and isinstance(exif, bytes):
+        if kind == "tiff" and isinstance(exif, bytes):
             append_exif(part, exif)
 
     def __enter__(self) -> RowWriter:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
+    def __exit__(self, kind: type[BaseException] | None, *details: object) -> None:
+        if kind is None:
             self.close()
         else:
             self.abort()
@@ -175,15 +156,9 @@ def _encode_vips(kind: str, image: pyvips.Image, part: Path, quality: int, heade
         image.pngsave(target, compression=_DEFLATE, filter=pyvips.ForeignPngFilter.PAETH)
     elif kind == "tiff":
         predictor = "float" if image.format == "float" else "horizontal"
-        size = image.width * image.height * image.bands * header.dtype.itemsize
-        image.tiffsave(
-            target,
-            compression="deflate",
-            level=_DEFLATE,
-            predictor=predictor,
-            bigtiff=size > _CLASSIC_TIFF,
-            page_height=header.height,
-        )
+        big = image.width * image.height * image.bands * header.dtype.itemsize > _CLASSIC_TIFF
+        deflate = {"compression": "deflate", "level": _DEFLATE, "predictor": predictor}
+        image.tiffsave(target, bigtiff=big, page_height=header.height, **deflate)
     elif kind == "webp":
         image.webpsave(target, Q=quality, smart_subsample=True)
     elif kind == "avif":
@@ -195,8 +170,7 @@ def _encode_vips(kind: str, image: pyvips.Image, part: Path, quality: int, heade
 
 def _translate(error: pyvips.Error, path: Path) -> Exception:
     """Return an OSError if the disk refused, which libvips only says in words, or a ValueError if the encoder did."""
-    report = str(error.detail or "")
     for code in _REFUSALS:
-        if os.strerror(code) in report:
+        if os.strerror(code) in str(error.detail):
             return OSError(code, os.strerror(code), str(path))
     return ValueError(f"cannot write {path}: {first_line(error)}")

@@ -1,10 +1,10 @@
-"""Signal handling during a run: SIGTERM ends it like Ctrl-C."""
+"""Signals during a run: SIGTERM ends it like Ctrl-C."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -22,9 +22,7 @@ class Interruptible(Callback):
         self._listen()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._in_main_thread:
             for number, handler in self._before.items():
                 signal.signal(number, handler or signal.SIG_DFL)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -14,6 +15,10 @@ from img2img.errors import UserError
 from img2img.imaging.folders import find_images, lies_in
 from img2img.imaging.formats import FORMATS, OFFERED, READABLE_NAMES, WRITABLE, Header, format_of
 from img2img.imaging.reading import read_header
+from img2img.imaging.truncation import is_truncated
+
+HUNGRY = 256_000_000
+"""Bytes of a whole image in its decoder, above which a file is restored after the others."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,8 @@ class Job:
         header: The image's header; None if it cannot be read.
         problem: Why it will not be restored; empty if there is no reason.
         map: Where its uncertainty map goes; None if no map is wanted.
+        known: Sizes and times that its outputs had when the run was planned: nothing else is replaced. None to replace
+            whatever is there.
     """
 
     source: Path
@@ -35,6 +42,7 @@ class Job:
     header: Header | None = None
     problem: str = ""
     map: Path | None = None
+    known: Mapping[Path, tuple[int, int]] | None = None
 
     @property
     def pixels(self) -> int:
@@ -42,55 +50,81 @@ class Job:
         return 0 if self.header is None else self.header.width * self.header.height * self.header.pages
 
 
-def list_jobs(source: Path, destination: Path, format: str = "keep", others: Counter[str] | None = None) -> list[Job]:
-    """Finds the images and names their outputs; reads only headers.
+def list_jobs(
+    sources: Sequence[Path], destination: Path, format: str = "keep", others: Counter[str] | None = None
+) -> list[Job]:
+    """Finds the images and names their outputs; reads only headers, and whether files are truncated.
 
     Args:
-        source: Folder, searched recursively, or image.
-        destination: Folder, which gets the same tree; or a file, if the source is one image.
+        sources: Folders, searched recursively, and images.
+        destination: Folder, which gets the same tree; or a file, if there is one source and it is an image.
         format: `keep`, or one of `OFFERED`.
-        others: Counter that gets the number of files that are not images, by suffix.
+        others: Counter that gets the number of files in other formats, by suffix.
 
     Returns:
         The jobs, ordered by name; a file that cannot be read, or would overwrite an input, has a `problem`.
 
     Raises:
-        UserError: If there is no image, or the format is neither `keep` nor in `OFFERED`.
+        UserError: If there is no image, two would get one output, or the format is neither `keep` nor in `OFFERED`.
     """
     if format != "keep" and format not in OFFERED:
         meant = next((kind.name for kind in FORMATS if kind.offered and f".{format.lower()}" in kind.suffixes), None)
         right = f"did you mean {meant}?" if meant else f"give one of keep, {', '.join(OFFERED)}"
         raise UserError(f"--format {format} does not exist; {right}")
-    paths = [source] if source.is_file() else find_images(source, every=True, others=others)
-    if not paths:
-        raise UserError(f"no images ({READABLE_NAMES}) under {source}")
-    if source.is_file() and destination.suffix.lower() in WRITABLE and not destination.is_dir():
+    named = named_images(sources, others)
+    if is_one_file(sources, destination):
         folder, names = destination.parent, [destination.name]
     else:
-        root = source.parent if source.is_file() else source
         folder = destination
-        names = name_outputs([path.relative_to(root).as_posix() for path in paths], format, _folds_case(destination))
-    jobs = [Job(path, folder / name, name) for path, name in zip(paths, names, strict=True)]
+        names = name_outputs([name for _, name in named], format, _folds_case(destination))
+    jobs = [Job(path, folder / name, name) for (path, _), name in zip(named, names, strict=True)]
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # most of the time on network drives is waiting
         jobs = list(pool.map(_with_header, jobs))
-    return _spare_inputs(jobs, source)
+    return _spare_inputs(jobs, sources)
+
+
+def is_one_file(sources: Sequence[Path], destination: Path) -> bool:
+    """Returns whether the destination is the name of the one output, not a folder."""
+    one = len(sources) == 1 and sources[0].is_file()
+    return one and destination.suffix.lower() in WRITABLE and not destination.is_dir()
+
+
+def named_images(sources: Sequence[Path], others: Counter[str] | None = None) -> list[tuple[Path, str]]:
+    """Returns the images of all sources, ordered by the names that they get in the output folder.
+
+    A name is the path relative to the source; of several sources, folders keep their own name before it, like `cp -r`.
+
+    Raises:
+        UserError: If a source holds no image, or two images would get the same name.
+    """
+    named: dict[str, Path] = {}
+    for source in sources:
+        paths = [source] if source.is_file() else find_images(source, every=True, others=others)
+        if not paths:
+            raise UserError(f"no images ({READABLE_NAMES}) under {source}")
+        root = source.parent if source.is_file() else source
+        folder = os.path.basename(os.path.abspath(source)) if len(sources) > 1 and source.is_dir() else ""
+        for path in paths:
+            name = Path(folder, path.relative_to(root)).as_posix()
+            if name in named:
+                raise UserError(
+                    f"{named[name]} and {path} would both be named {name} in the output; restore them into two folders"
+                )
+            named[name] = path
+    return [(named[name], name) for name in sorted(named)]
 
 
 def name_outputs(names: Sequence[str], format: str, folds_case: bool = False) -> list[str]:
-    """Returns the outputs' names: those of the inputs, with the suffix of the format.
+    """Returns the outputs' names: the inputs' relative paths, with the suffix of the format.
 
     If two outputs would get the same name (`a.jpg` and `a.png` in `png`), or one the name of a folder, those whose
-    suffix changes keep the old suffix before the new one: `a.jpg.png`. A name depends on which other files there are,
-    but not on their order.
-
-    Args:
-        names: Relative paths, all different.
-        format: `keep` or one of `OFFERED`.
-        folds_case: Whether the disk treats `A.png` and `a.png` as the same name.
+    suffix changes keep the old suffix before the new one: `a.jpg.png`. `A.png` and `a.png` are the same name if the
+    disk folds case, and two Unicode spellings of a name (NFC, NFD) are one name, as they are on Macs.
+    A name depends on which other files there are, but not on their order.
     """
 
     def key(name: str) -> str:
-        return name.casefold() if folds_case else name
+        return unicodedata.normalize("NFC", name.casefold() if folds_case else name)
 
     wanted = [_renamed(name, format) for name in names]
     folders = {key(parent.as_posix()) for name in names for parent in PurePosixPath(name).parents}
@@ -142,6 +176,8 @@ def _with_header(job: Job) -> Job:
         return replace(job, problem=f"cannot read {job.source}: the folder may not be listed")
     try:
         header = read_header(job.source)
+        if is_truncated(job.source, header.format):
+            return replace(job, problem=f"cannot read {job.source}: the file is truncated")
         # Without EXIF and profiles, which would fill the memory for thousands of files; the reader has them.
         return replace(job, header=replace(header, metadata={}))
     except Exception as error:  # whatever is wrong with one file, the others go on
@@ -154,15 +190,15 @@ def reason_of(error: Exception, source: Path) -> str:
     return reason if str(source) in reason else f"{source}: {reason}"
 
 
-def _spare_inputs(jobs: Sequence[Job], source: Path) -> list[Job]:
+def _spare_inputs(jobs: Sequence[Job], sources: Sequence[Path]) -> list[Job]:
     """Marks the jobs that would overwrite an input, even through a link, a hard link or another spelling."""
     inputs = {identity for job in jobs if (identity := _identity(job.source))}
-    parents = {job.destination.parent for job in jobs} if source.is_dir() else set()
-    among = {parent for parent in parents if lies_in(parent, source)}
+    among = _among(sources, {job.destination.parent for job in jobs})
     spared = []
     for job in jobs:
         if _identity(job.destination) in inputs:
-            reason = "would overwrite the source" if _same(job) else "would overwrite another source"
+            same = _identity(job.source) == _identity(job.destination)
+            reason = f"would overwrite {'the source' if same else 'another source'}"
         elif job.destination.parent in among:
             reason = "would be written among the sources"
         else:
@@ -172,15 +208,10 @@ def _spare_inputs(jobs: Sequence[Job], source: Path) -> list[Job]:
     return spared
 
 
-def with_maps(jobs: Sequence[Job], folder: Path, source: Path) -> list[Job]:
+def with_maps(jobs: Sequence[Job], folder: Path, sources: Sequence[Path]) -> list[Job]:
     """Returns the jobs with paths for their uncertainty maps.
 
-    Maps have the outputs' tree and names. They are PNG files, or TIFF for images with several pages.
-
-    Args:
-        jobs: The jobs.
-        folder: Folder of the maps.
-        source: The input, folder or image.
+    Maps have the outputs' tree and names in their own folder: PNG files, or TIFF for images with several pages.
 
     Raises:
         UserError: If a map would overwrite an input, or be written among the inputs.
@@ -191,12 +222,17 @@ def with_maps(jobs: Sequence[Job], folder: Path, source: Path) -> list[Job]:
         names = [job.name for job in jobs if (job.header is not None and job.header.pages > 1) == several]
         new = name_outputs(names, format, _folds_case(folder))
         places |= {name: folder / place for name, place in zip(names, new, strict=True)}
-    among = {place.parent for place in places.values()} if source.is_dir() else set()
     wrong = [place for place in places.values() if _identity(place) in inputs]
-    wrong += [parent for parent in sorted(among) if lies_in(parent, source)]
+    wrong += sorted(_among(sources, {place.parent for place in places.values()}))
     if wrong:
         raise UserError(f"--uncertainty {folder}: {wrong[0]} belongs to the input; choose another folder")
     return [replace(job, map=places[job.name]) for job in jobs]
+
+
+def _among(sources: Sequence[Path], folders: Iterable[Path]) -> set[Path]:
+    """Returns which folders lie in one of the sources."""
+    trees = [source for source in sources if source.is_dir()]
+    return {folder for folder in folders if any(lies_in(folder, tree) for tree in trees)}
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -207,14 +243,12 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _same(job: Job) -> bool:
-    return _identity(job.source) == _identity(job.destination)
-
-
 def in_groups(jobs: Iterable[Job], most_pixels: int, most: int = 16) -> list[list[Job]]:
-    """Groups the jobs that go through the network together, the largest first.
+    """Groups the jobs that go through the network together, the largest first, but hungry decoders last.
 
-    Images with one page and the same size and channels are grouped up to `most_pixels`; all others stand alone.
+    A small file can claim a huge image; should the system kill the program for its memory, all others are done.
+
+    Images with one page and the same size and channels are grouped up to `most_pixels`; all others are alone.
     Finished jobs are grouped too: which images share a batch, and with it the last bit of a result, must not depend on
     where an earlier run was interrupted.
     """
@@ -231,11 +265,15 @@ def in_groups(jobs: Iterable[Job], most_pixels: int, most: int = 16) -> list[lis
             group = open_groups[kind] = []
             groups.append(group)
         group.append(job)
-    return sorted(groups, key=_pixels, reverse=True)
+    return sorted(groups, key=lambda group: (any(map(_is_hungry, group)), -_pixels(group)))
+
+
+def _is_hungry(job: Job) -> bool:
+    return job.header is not None and job.header.held > HUNGRY
 
 
 def shard(groups: Sequence[list[Job]], rank: int, world_size: int) -> list[list[Job]]:
-    """Returns the groups of one process, given groups sorted by size: each goes to the process with the least work.
+    """Returns the groups of one process, largest groups first: each goes to the process with the least work.
 
     "Longest processing time first", Graham, "Bounds on multiprocessing timing anomalies", 1969.
     """

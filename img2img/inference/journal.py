@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
+import warnings
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from filelock import FileLock, Timeout
 
@@ -19,6 +21,7 @@ HIDDEN = ".img2img"
 """Folder for a run's own files in the output folder; hidden, because searches for images skip hidden folders."""
 
 Status = Literal["restored", "skipped", "failed"]
+STATUSES: tuple[Status, ...] = get_args(Status)
 
 
 @dataclass(frozen=True)
@@ -37,10 +40,13 @@ class Record:
         bytes: Size of the output file in bytes.
         time: Modification time of the output file in nanoseconds.
         map_bytes: Size of the uncertainty map in bytes; 0 without one.
-        map_time: Modification time of the map in nanoseconds.
+        map_time: Modification time of the map in nanoseconds; likewise.
         seconds: Time that the network and the encoder took.
         losses: What the output's format could not hold, in words.
         scores: PSNR in dB and SSIM against the reference, if there is one.
+
+    Raises:
+        ValueError: If the status is not one of these three.
     """
 
     name: str
@@ -58,6 +64,10 @@ class Record:
     seconds: float = 0.0
     losses: list[str] = field(default_factory=list)
     scores: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.status not in STATUSES:
+            raise ValueError(f"the status of {self.name!r} is {self.status!r}; it must be one of {', '.join(STATUSES)}")
 
 
 class Journal:
@@ -81,7 +91,8 @@ class Journal:
     def is_of_this_run(self) -> bool:
         """Returns whether the output folder holds a journal of the same run."""
         run = self._read("run.json")
-        return isinstance(run, dict) and _without_names(run) == _without_names(self.run)
+        # The model's content identifies it, not its name.
+        return isinstance(run, dict) and run | {"model": ""} == self.run | {"model": ""}
 
     def has_ended(self) -> bool:
         """Returns whether the run finished, instead of being killed or interrupted."""
@@ -94,20 +105,16 @@ class Journal:
     def memory(self) -> int | None:
         """Returns the run's memory limit, on which its tiles depend; None if no run has begun."""
         value = self._read("memory.json")
-        return value if isinstance(value, int) else None
+        return value if type(value) is int and value > 0 else None
 
     def _read(self, name: str) -> Any:
         try:
             return json.loads((self.hidden / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # missing, or cut off because the run was killed as it began
+        except (OSError, ValueError, RecursionError):  # missing, or cut off because the run was killed as it began
             return None
 
     def begin(self, memory: int, fresh: bool) -> None:
-        """Begins or continues a run.
-
-        Args:
-            memory: The run's memory limit in bytes.
-            fresh: Whether to forget what an earlier run noted.
+        """Begins a run that has a memory limit in bytes; continues the journal's, unless the run is `fresh`.
 
         Raises:
             UserError: If another run is writing into a folder, or a folder cannot be written to.
@@ -115,6 +122,7 @@ class Journal:
         place = self.folder
         try:
             for place, lock in self._locks.items():
+                _refuse_links(place / HIDDEN)
                 (place / HIDDEN).mkdir(parents=True, exist_ok=True)
                 lock.acquire(timeout=0)
             if self._state() != self._found:  # the plan was made from the earlier state
@@ -122,11 +130,14 @@ class Journal:
                 raise UserError(f"another img2img has just written into {self.folder}; run the same command again")
             for place in self._locks:
                 remove_leftovers(place)
+            for sign in self.hidden.glob("process-*.json"):
+                sign.unlink()
             if fresh:
                 for old in self.hidden.glob("journal-*.jsonl"):
                     old.unlink()
                 for name, value in (("memory.json", memory), ("run.json", self.run)):
-                    _write_whole(self.hidden / name, json.dumps(value, indent=1))
+                    with appearing(self.hidden / name) as part:
+                        part.write_text(json.dumps(value, indent=1), encoding="ascii")
             (self.hidden / "ended").unlink(missing_ok=True)  # last: a run killed before this has not begun
         except Timeout:
             self.release()
@@ -158,22 +169,28 @@ class Journal:
 
     def records(self) -> tuple[dict[str, Record], set[str]]:
         """Returns the last record of each output, by name, and the names of outputs begun but not recorded."""
-        lines: list[dict[str, Any]] = []
+        found: list[tuple[float, str | Record]] = []
+        damaged = 0
         for path in self.hidden.glob("journal-*.jsonl"):
             for line in path.read_bytes().splitlines():
                 try:
-                    entry = json.loads(line)
-                    lines.append({"at": entry.pop("at"), "name": entry.get("begun") or entry["name"], "entry": entry})
-                except (ValueError, TypeError, KeyError):  # empty, or cut off because the process was killed
-                    continue
+                    found.append(_entry(line))
+                except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+                    damaged += line.endswith(b"}")  # others are empty, or cut off because the process was killed
+        if damaged:
+            warnings.warn(
+                f"the journal in {self.hidden} has {damaged} damaged line(s), which are ignored: their files are done "
+                "again",
+                stacklevel=2,
+            )
         records: dict[str, Record] = {}
         begun: set[str] = set()
-        for known in sorted(lines, key=lambda known: known["at"]):  # from several processes and several starts
-            if "begun" in known["entry"]:
-                begun.add(known["name"])
+        for _, what in sorted(found, key=lambda each: each[0]):  # from several processes and several starts
+            if isinstance(what, str):
+                begun.add(what)
             else:
-                records[known["name"]] = Record(**known["entry"])
-                begun.discard(known["name"])
+                records[what.name] = what
+                begun.discard(what.name)
         return records, begun
 
     def release(self) -> None:
@@ -182,15 +199,39 @@ class Journal:
             lock.release()
 
 
-def _without_names(run: dict[str, Any]) -> dict[str, Any]:
-    """Returns a run without the model's name: the model's content identifies it."""
-    return {key: value for key, value in run.items() if key != "model"}
+def _refuse_links(hidden: Path) -> None:
+    """Refuses a folder of a run's own files through which it would write elsewhere.
+
+    Raises:
+        UserError: If the folder is a link, or holds one.
+    """
+    if any(file.is_symlink() for file in (hidden, *hidden.glob("*"))):
+        raise UserError(f"{hidden} is a link or holds one, which no run leaves: choose another output")
 
 
-def _write_whole(path: Path, text: str) -> None:
-    """Writes ASCII under a temporary name, then renames it, so that there is never half a file."""
-    with appearing(path) as part:
-        part.write_text(text, encoding="ascii")
+def _entry(line: bytes) -> tuple[float, str | Record]:
+    """Returns when a line was written, and the record or the name of the file that it tells of.
+
+    Raises:
+        ValueError, TypeError, KeyError, AttributeError, RecursionError: If the line is damaged.
+    """
+    entry = json.loads(line)
+    moment, begun = entry.pop("at"), entry.get("begun")
+    what = begun if isinstance(begun, str) else Record(**entry)
+    if type(moment) not in (int, float) or (isinstance(what, Record) and not _is_sound(what)):
+        raise ValueError("values of the wrong type")
+    return moment, what
+
+
+def _is_sound(record: Record) -> bool:
+    """Returns whether every value of a record has the type of its field, and numbers are finite."""
+    empty = asdict(Record("", "", "restored"))
+    for name, value in asdict(record).items():
+        kinds = (int, float) if name == "seconds" else (type(empty[name]),)
+        if type(value) not in kinds or (type(value) is float and not math.isfinite(value)):
+            return False
+    scores = all(type(score) in (int, float) for score in record.scores.values())
+    return scores and all(isinstance(loss, str) for loss in record.losses)
 
 
 def is_done(job: Job, record: Record | None) -> bool:
@@ -208,15 +249,26 @@ def is_done(job: Job, record: Record | None) -> bool:
 def others_files(job: Job, record: Record | None) -> list[Path]:
     """Returns the files that a job would overwrite although no run made them, or they were changed since.
 
-    Args:
-        job: The job.
-        record: The run's record of the restored file; None if it did not restore it.
+    The record is the one that the run left when it restored the file; None if it did not.
     """
-    left = [None, None] if record is None else [(record.bytes, record.time), (record.map_bytes, record.map_time)]
-    places = [job.destination, *([] if job.map is None else [job.map])]
-    return [
-        path for path, known in zip(places, left, strict=False) if os.path.exists(path) and _state_of(path) != known
-    ]
+    made = [None, None] if record is None else [(record.bytes, record.time), (record.map_bytes, record.map_time)]
+    pairs = zip((job.destination, job.map), made, strict=True)
+    return [path for path, known in pairs if path and _is_foreign(path, known)]
+
+
+def _is_foreign(path: Path, known: tuple[int, int] | None) -> bool:
+    return os.path.lexists(path) and (known is None or _state_of(path) != known)  # a dangling link has no state
+
+
+def states_of(job: Job) -> dict[Path, tuple[int, int]]:
+    """Returns sizes and modification times of the outputs of a job that exist."""
+    found = ((path, _state_of(path)) for path in (job.destination, job.map) if path is not None)
+    return {path: state for path, state in found if state is not None}
+
+
+def may_replace(job: Job, path: Path) -> bool:
+    """Returns whether what is at the place of an output may be replaced: anything, or what was there before the run."""
+    return job.known is None or (path in job.known and _state_of(path) == job.known[path])
 
 
 def _state_of(path: Path) -> tuple[int, int] | None:

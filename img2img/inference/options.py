@@ -9,6 +9,8 @@ from pathlib import Path
 from img2img.errors import UserError
 from img2img.imaging.folders import lies_in
 
+WHITE_SIGMA = 0.25
+"""The σ that is white in uncertainty maps, for pixels in [0, 1]; at σ = 1 for white, maps would be nearly black."""
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(k|m|g|t)?(i?b)?", re.IGNORECASE)
 
 
@@ -45,11 +47,11 @@ class Options:
         """Checks that nothing is written among the references.
 
         Raises:
-            UserError: If the output or the folder of maps lies in the folder of references.
+            UserError: If the output or the folder of maps is inside the folder of references.
         """
         for made in (output, self.uncertainty):
             if self.reference is not None and made is not None and lies_in(Path(made), Path(self.reference)):
-                raise UserError(f"the output {made} lies in --reference {self.reference}; choose another output")
+                raise UserError(f"the output {made} is inside --reference {self.reference}; choose another output")
 
 
 def parse_size(text: str | None) -> int | None:

@@ -11,15 +11,13 @@ import numpy as np
 from img2img.imaging.formats import Header, loss
 from img2img.imaging.values import Pixels, enlarge, from_float, to_float
 from img2img.imaging.writing import create_rows
-from img2img.inference.journal import Record
+from img2img.inference.journal import Record, may_replace
 from img2img.inference.tiles import Tile
 from img2img.tiling.geometry import is_blended
 from img2img.tiling.stitch import Mosaic, kept
 
 SCRATCH = 128_000_000
 """Bytes of rows that may wait in memory for the encoder; the rows of larger images wait on disk."""
-MAP_SCRATCH = SCRATCH // 4
-"""The same for a map."""
 
 
 class OutputFile:
@@ -27,73 +25,55 @@ class OutputFile:
 
     Args:
         tile: The first tile.
-        pixels: Pixels of that tile, H×W×C; the output has as many channels.
+        pixels: Its pixels, H×W×C; the output has as many channels.
         scale: Output pixels per input pixel.
         quality: Quality of the encoder, 1 to 100.
-
-    Raises:
-        OSError: If the file cannot be created.
-        ValueError: If the format cannot hold the image.
     """
 
     def __init__(self, tile: Tile, pixels: Pixels, scale: int, quality: int) -> None:
-        self.job, self.scale, self.seconds = tile.job, scale, 0.0
-        self.status = tile.status
+        self.job, self.status, self.scale, self.seconds = tile.job, tile.status, scale, 0.0
         self.blended = is_blended(tile.tiling)
-        header = tile.header
-        self.header = replace(
-            header,
-            width=header.width * scale,
-            height=header.height * scale,
-            channels=pixels.shape[2],
-            alpha=tile.alpha is not None,
-        )
+        width, height = tile.header.width * scale, tile.header.height * scale
+        channels, alpha = pixels.shape[2], tile.alpha is not None
+        self.header = replace(tile.header, width=width, height=height, channels=channels, alpha=alpha)
         self.image = _Rows(tile.job.destination, self.header, tile, scale, quality, SCRATCH)
         self.map: _Rows | None = None
         if tile.job.map is not None:
             gray = replace(self.header, channels=1, alpha=False, dtype=np.dtype(np.uint16), metadata={})
             try:
-                self.map = _Rows(tile.job.map, gray, tile, scale, quality, MAP_SCRATCH)
+                self.map = _Rows(tile.job.map, gray, tile, scale, quality, SCRATCH // 4)
             except BaseException:
                 self.image.writer.abort()
                 raise
 
     def put(self, tile: Tile, pixels: Pixels, sigma: Pixels | None, seconds: float) -> bool:
-        """Adds a tile, its part of the map (H×W×1) and the seconds it took; returns whether it was the last.
-
-        Raises:
-            OSError: If the file cannot be written.
-        """
+        """Adds a tile, its part of the map (H×W×1) and the seconds it took; returns whether it was the last."""
         self.seconds += seconds
         if tile.alpha is not None:
-            pixels = np.concatenate([pixels, self._alpha(tile)], axis=2)
+            plane = enlarge(tile.alpha, self.scale)[..., 0]
+            alpha = kept(plane, tile.tiling, tile.row, tile.column, self.scale)[..., None]
+            pixels = np.concatenate([pixels, to_float(alpha) if self.blended else alpha], axis=2)
         if self.map is not None and sigma is not None:
             self.map.put(tile, sigma)
         return self.image.put(tile, pixels)
-
-    def _alpha(self, tile: Tile) -> Pixels:
-        """Returns the alpha of the kept part of a tile, enlarged like the image."""
-        assert tile.alpha is not None
-        plane = enlarge(tile.alpha, self.scale)[..., 0]
-        alpha = kept(plane, tile.tiling, tile.row, tile.column, self.scale)[..., None]
-        return to_float(alpha) if self.blended else alpha
 
     def finish(self) -> Record:
         """Gives the files their final names, the map first, and returns the record.
 
         Raises:
             OSError: If a file cannot be written.
-            ValueError: If the format cannot hold the image, or the source changed while it was restored.
+            ValueError: If the format cannot hold the image, the source changed while it was restored, or another
+                file appeared in place of an output.
         """
         began, now = time.monotonic(), self.job.source.stat()
         if (now.st_size, now.st_mtime_ns) != (self.status.st_size, self.status.st_mtime_ns):
             raise ValueError(f"{self.job.source} changed while it was restored; run the same command again")
         map_bytes = map_time = 0
         if self.map is not None and self.job.map is not None:
-            map_bytes = self.map.writer.close()
+            map_bytes = self._close(self.map, self.job.map)
             map_time = self.job.map.stat().st_mtime_ns
         try:
-            size = self.image.writer.close()
+            size = self._close(self.image, self.job.destination)
         except BaseException:
             if self.job.map is not None:  # a map without its image is useless
                 self.job.map.unlink(missing_ok=True)
@@ -113,6 +93,14 @@ class OutputFile:
             seconds=round(self.seconds + time.monotonic() - began, 3),
             losses=loss(self.header, self.job.destination.suffix),
         )
+
+    def _close(self, rows: _Rows, path: Path) -> int:
+        try:
+            return rows.writer.close(replace=may_replace(self.job, path))
+        except FileExistsError as error:
+            raise ValueError(
+                f"{self.job.source}: {path} appeared during the run and is kept; give --overwrite to replace it"
+            ) from error
 
     def abort(self) -> None:
         """Gives the files up and leaves nothing behind."""

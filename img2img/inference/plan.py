@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from img2img.errors import UserError, printable
-from img2img.inference.checks import check_folders, check_maps, check_mask
-from img2img.inference.digests import mask_files, sha256_of_file, sha256_of_task
+from img2img.inference.checks import check_inputs, check_maps, check_mask
 from img2img.inference.options import Options, parse_size
 from img2img.shipped import find_model
 from img2img.version import __version__
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from img2img.inference.journal import Journal, Record
     from img2img.inference.loader import TileDataModule
     from img2img.inference.masks import MaskFinder
+    from img2img.inference.room import Room
     from img2img.tasks import Restoration, Task
     from img2img.tiling.planner import Planner
 
@@ -44,9 +45,9 @@ class Plan:
         masks: Finds the masks of images; None for models that take no masks.
         run: What identifies the run when it is started again: model, input, options, version.
         journal: The run's journal on disk; None for a single file.
-        others: Number of files that are not images and are passed over, by suffix.
+        others: Number of files in other formats, which are passed over, by suffix.
         done: The records of files that are not restored again, by name.
-        goes_on: Whether the run continues an earlier one.
+        continues: Whether the run continues an earlier one.
         planner: Cuts the images into tiles.
     """
 
@@ -59,55 +60,62 @@ class Plan:
     run: Mapping[str, Any]
     journal: Journal | None
     done: Mapping[str, Record]
-    goes_on: bool
+    continues: bool
     planner: Planner
 
-    def data(self) -> TileDataModule:
+    def room(self) -> Room:
+        """Returns the memory that files share while they are restored."""
+        from img2img.inference.room import Room
+
+        return Room(self.planner, [job for job in self.jobs if job.name not in self.done])
+
+    def data(self, room: Room) -> TileDataModule:
         """Returns the data module that gives a Trainer the images as tiles."""
         from img2img.inference.jobs import in_groups
         from img2img.inference.loader import TileDataModule
 
         groups = in_groups(self.jobs, self.planner.most_pixels)
-        return TileDataModule(groups, self.planner.of_header, self.masks, self.done)
+        return TileDataModule(groups, self.planner.of_header, self.masks, self.done, room)
 
     def describe(self) -> str:
         """Returns a text that says what the run would do: files, tiles, memory."""
-        lines, megapixels, most, count = [], 0.0, 0.0, 0
+        lines, megapixels, count = [], 0.0, 0
         for job in self.jobs:
-            line = job.problem and f"not restored: {job.problem}"
-            if not line and job.name in self.done:
+            if job.problem or job.header is None:
+                line = f"not restored: {job.problem}"
+            elif job.name in self.done:
                 line = f"already there: {job.destination}"
-            if not line and job.header is not None:
+            else:
                 try:
-                    most = max(most, self.planner.bytes_of(job.header))
-                    line = f"{job.source} → {job.destination}  {self._tiles_of(job.header)}"
+                    line = f"{job.source} → {job.destination}  {self._tiles_of(job.header, job.destination.suffix)}"
                     megapixels, count = megapixels + job.pixels / 1e6, count + 1
                 except UserError as error:
                     line = f"not restored: {job.source}: {error}"
             lines.append(f"  {line}")
         more = [f"  … and {len(lines) - DESCRIBED} more"] if len(lines) > DESCRIBED else []
-        total = f"{count} of {len(lines)} image(s), {megapixels:.1f} MP; at most about {most / 1e9:.1f} GB of memory"
-        passed_over = [f"passed over, not images: {in_words(self.others)}"] if self.others else []
+        memory = f"at most about {self.room().at_most / 1e9:.1f} GB of memory"
+        total = f"{count} of {len(lines)} image(s), {megapixels:.1f} MP; {memory}"
+        passed_over = [in_words(self.others)] if self.others else []
         return "\n".join([*(printable(line) for line in lines[:DESCRIBED]), *more, total, *passed_over])
 
-    def _tiles_of(self, header: Header) -> str:
-        tiling = self.planner.of_header(header)
+    def _tiles_of(self, header: Header, suffix: str) -> str:
+        tiling = self.planner.of_header(header, suffix)
         size = f"{header.width}×{header.height}"
         count = len(tiling.rows) * len(tiling.columns)
         return f"{size}, " + ("whole" if count == 1 else f"{count} tiles of up to {tiling.width}×{tiling.height}")
 
 
 def in_words(others: Mapping[str, int], most: int = 6) -> str:
-    """Returns a text with the number of files of each suffix, the most frequent first."""
+    """Returns a line about files that were passed over: how many of each suffix, the most frequent first."""
     counts = Counter(others).most_common()
     listed = ", ".join(f"{count} {suffix}" for suffix, count in counts[:most])
-    return printable(listed + (" …" if len(counts) > most else ""))
+    return printable(f"passed over, in other formats: {listed}" + (" …" if len(counts) > most else ""))
 
 
 def open_restorer(model: str | Path | Task, trust: Collection[str] = ()) -> tuple[Restoration, Path | None]:
-    """Returns the restoration task of a shipped model's name or a file, with the file; or a copy of a given task.
+    """Returns the restoration task of a file or shipped model, with the file; or a copy of a given task.
 
-    A copy, because Lightning moves models between devices and converts their weights.
+    It copies, because Lightning moves models between devices and converts their weights.
 
     Raises:
         UserError: If the model does not restore images.
@@ -127,7 +135,7 @@ def open_restorer(model: str | Path | Task, trust: Collection[str] = ()) -> tupl
 
 def plan_run(
     task: Restoration,
-    input: Path,
+    sources: Sequence[Path],
     output: Path,
     options: Options,
     mask: str | None = None,
@@ -140,40 +148,42 @@ def plan_run(
 
     Args:
         task: The model.
-        input: Folder or image.
-        output: Folder, or image if the input is one.
+        sources: Folders and images.
+        output: Folder, or image if there is one source and it is an image.
         options: How images are restored.
         mask: What to fill, for models that fill holes; see `img2img.restore`.
         name: What the report calls the model.
         precision: Precision of the network, by Lightning's name.
-        weights: The model's file, whose digest identifies the run; None to take the digest of the task itself.
-        device: Device of the network, whose memory limits the tiles; None for the CPU.
+        weights: The model's file, whose digest identifies the run; None for the digest of the task in memory.
+        device: Device of the network; None for the CPU.
 
     Raises:
         UserError: If a path or an option cannot be used, or there are outputs that the run did not make.
     """
-    from img2img.inference.jobs import list_jobs, with_maps
-    from img2img.inference.journal import Journal
+    from img2img.inference.jobs import is_one_file, list_jobs, with_maps
+    from img2img.inference.journal import Journal, states_of
     from img2img.inference.masks import mask_finder
+    from img2img.inference.report import check_reports
     from img2img.tiling.planner import Planner
 
-    check_folders(input, output, mask)
+    check_inputs(sources, output, mask)
     check_mask(task, mask)
     options.check_output(output)
     maps = None if options.uncertainty is None else Path(options.uncertainty)
-    masks = None if mask is None else mask_finder(mask, input)
+    masks = None if mask is None else mask_finder(mask, sources)
     if maps is not None:
-        check_maps(task, maps, input, output)
+        check_maps(task, maps, sources, output)
     others: Counter[str] = Counter()
-    jobs = list_jobs(input, output, options.format, others)
+    jobs = list_jobs(sources, output, options.format, others)
     if maps is not None:
-        jobs = with_maps(jobs, maps, input)
+        jobs = with_maps(jobs, maps, sources)
+    inputs = [str(source.resolve()) for source in sources]
     run = {
         "version": __version__,
         "model": name,
-        "sha256": sha256_of_task(task) if weights is None else sha256_of_file(weights),
-        "input": str(input.resolve()),
-        "mask": mask_files(mask),
+        "sha256": _sha256_of_task(task) if weights is None else _sha256_of_file(weights),
+        "input": inputs if len(inputs) > 1 else inputs[0],
+        "mask": _masks_by_content(mask),
         "format": options.format,
         "quality": options.quality,
         "self_ensemble": options.self_ensemble,
@@ -181,30 +191,52 @@ def plan_run(
         "precision": str(precision),
         "uncertainty": None if maps is None else str(maps.resolve()),
     }
-    one_file = input.is_file() and jobs[0].destination == output
+    one_file = is_one_file(sources, output)
     if one_file and options.html:
         raise UserError("--html needs an output folder for the page; give a folder, or leave out --html")
     journal = None if one_file else Journal(output, run, maps)
-    goes_on = journal is not None and journal.is_of_this_run() and not (options.overwrite and journal.has_ended())
-    done = _done(jobs, journal if goes_on else None, options)
-    memory = parse_size(options.memory)
-    if memory is None and journal is not None and goes_on:
-        memory = journal.memory()  # the same tiles as before
-    planner = Planner(task, device, memory, options.tile)
-    return Plan(task, output, options, tuple(jobs), others, masks, run, journal, done, goes_on, planner)
+    continues = journal is not None and journal.is_of_this_run() and not (options.overwrite and journal.has_ended())
+    if not options.overwrite:
+        jobs = [replace(job, known=states_of(job)) for job in jobs]
+        if journal is not None and not options.skip_existing:
+            check_reports(output)
+    done = _done(jobs, journal if continues else None, options)
+    limit = memory = parse_size(options.memory)
+    if memory is None and journal is not None and continues:
+        memory = journal.memory()  # for the same tiles as before
+    planner = Planner(task, device, memory, options.tile, limit if device is None or device.type == "cpu" else None)
+    return Plan(task, output, options, tuple(jobs), others, masks, run, journal, done, continues, planner)
+
+
+def _masks_by_content(mask: str | None) -> str | None:
+    """Returns what identifies the masks: a word, or their path with a digest of their names, sizes and times."""
+    if mask is None or not Path(mask).expanduser().exists():
+        return mask
+    place = Path(mask).expanduser().resolve()
+    files = sorted(path for path in place.rglob("*") if path.is_file()) if place.is_dir() else [place]
+    listing = "".join(f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}\n" for path in files)
+    return f"{place} {hashlib.sha256(os.fsencode(listing)).hexdigest()}"
+
+
+def _sha256_of_file(path: Path) -> str:
+    """Returns the SHA-256 of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sha256_of_task(task: Task) -> str:
+    """Returns the SHA-256 of a task in memory: of its recipe and weights."""
+    import torch
+
+    digest = hashlib.sha256(repr(task.recipe).encode())
+    for name, value in task.state_dict().items():
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _done(jobs: Sequence[Job], journal: Journal | None, options: Options) -> dict[str, Record]:
-    """Returns the records of outputs that stay as they are.
-
-    Args:
-        jobs: The files.
-        journal: The journal of the run to continue; None for a new run.
-        options: Say what to do with outputs that the run did not make.
-
-    Raises:
-        UserError: If there are outputs that the run did not make, and no option says what to do with them.
-    """
+    """Returns the records of outputs that stay as they are; `journal` belongs to the run to continue, if any."""
     from img2img.inference.journal import is_done, others_files, skipped
 
     records, begun = ({}, set()) if journal is None else journal.records()
@@ -217,9 +249,9 @@ def _done(jobs: Sequence[Job], journal: Journal | None, options: Options) -> dic
         done |= {job.name: skipped(job) for job in there}
         foreign = {name: files for name, files in foreign.items() if name not in done}
     if foreign and not options.overwrite:
+        more = f", and {len(foreign) - 1} more of the outputs" if len(foreign) > 1 else ""
         raise UserError(
-            f"{next(iter(foreign.values()))[0]} exists"
-            + (f", and {len(foreign) - 1} more of the outputs" if len(foreign) > 1 else "")
-            + ": give --skip_existing to keep what is there, --overwrite to replace it, or another output"
+            f"{next(iter(foreign.values()))[0]} exists{more}: give --skip_existing to keep what is there, --overwrite "
+            "to replace it, or another output"
         )
     return done

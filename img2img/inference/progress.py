@@ -12,7 +12,7 @@ from img2img.inference.tiles import Tiles
 
 
 class RestoreProgress(Callback):
-    """A bar for the work of one process: megapixels done, MP/s and time left. Only the first process shows one."""
+    """Shows the work of the first process: megapixels done, MP/s and time left."""
 
     def __init__(self) -> None:
         self._bar = tqdm(disable=True)  # until the amount of work is known
@@ -30,22 +30,11 @@ class RestoreProgress(Callback):
             bar_format="{desc} {percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} MP [{elapsed}<{remaining}, {rate_fmt}]",
         )
 
-    def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: dict[str, Any],
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def on_predict_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, *args: Any) -> None:
         """Advances by the kept parts of the batch's tiles."""
         tiles: Tiles = batch["tiles"]
-        for tile in tiles.tiles:
-            self._bar.update(min(tile.megapixels, self._left()))
-
-    def _left(self) -> float:
-        return float("inf") if self._bar.total is None else max(0.0, self._bar.total - self._bar.n)
+        left = float("inf") if self._bar.total is None else max(0.0, self._bar.total - self._bar.n)
+        self._bar.update(min(sum(tile.megapixels for tile in tiles.tiles), left))
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Closes the bar."""

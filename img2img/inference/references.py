@@ -44,11 +44,11 @@ class References:
         output, target = read_image(job.destination).pixels, read_image(self.folder / name).pixels
         if output.shape[:2] != target.shape[:2]:
             return {}
-        tensors = [
+        restored, truth = (
             torch.from_numpy(to_float(to_channels(pixels, output.shape[2]))).permute(2, 0, 1)[None]
             for pixels in (output, target)
-        ]
-        images = Images(tensors[0], as_8_bit(tensors[0]), tensors[1], torch.zeros_like(tensors[0][:, :1]))
+        )
+        images = Images(restored, as_8_bit(restored), truth, torch.zeros_like(restored[:, :1]))
         scores = {"PSNR": PSNR()(images)["psnr"]}
         ssim = SSIM()(images)  # tiny images have none
         return scores | ({"SSIM": ssim["ssim"]} if ssim else {})

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from img2img.errors import UserError
 from img2img.imaging.parts import appearing
-from img2img.inference.journal import Record
-from img2img.inference.report_page import Entry, write_report_page
-from img2img.inference.thumbnails import thumbnail_file
+from img2img.inference.journal import STATUSES, Record, Status
+from img2img.inference.report_page import Pictures, write_report_page
+from img2img.inference.thumbnails import KINDS, thumbnail_file
 
 if TYPE_CHECKING:
     from img2img.inference.plan import Plan
 
+_WITH_PATHS = ("model", "input", "mask", "uncertainty")
+_GENERATOR = '<meta name="generator" content="img2img">'
 REPORT, PAGE = "restore_report.json", "restore_report.html"
 
 
@@ -32,8 +36,9 @@ class RestoreResult:
         report: restore_report.json; None for a single file, or if it could not be written.
         page: restore_report.html, if asked for.
         before: How many files earlier starts of the same run had restored.
-        others: Number of files that are not images and were passed over, by suffix.
+        others: Number of files in other formats, which were passed over, by suffix.
         problem: Why the report could not be written; empty if it was.
+        maps: Folder of the uncertainty maps, if asked for.
     """
 
     output: Path
@@ -45,21 +50,25 @@ class RestoreResult:
     before: int = 0
     others: Mapping[str, int] = field(default_factory=dict)
     problem: str = ""
+    maps: Path | None = None
 
     @property
     def restored(self) -> list[Record]:
         """The files that were restored."""
-        return [record for record in self.records if record.status == "restored"]
+        return self._of("restored")
 
     @property
     def skipped(self) -> list[Record]:
         """The files whose outputs existed before the run."""
-        return [record for record in self.records if record.status == "skipped"]
+        return self._of("skipped")
 
     @property
     def failures(self) -> list[Record]:
         """The files that were not restored, each with its `reason`."""
-        return [record for record in self.records if record.status == "failed"]
+        return self._of("failed")
+
+    def _of(self, status: Status) -> list[Record]:
+        return [record for record in self.records if record.status == status]
 
     @property
     def scores(self) -> dict[str, tuple[float, int]]:
@@ -71,68 +80,111 @@ class RestoreResult:
         return {name: (sum(values) / len(values), len(values)) for name, values in found.items()}
 
 
+def check_reports(folder: Path) -> None:
+    """Checks that no report of somebody else would be replaced.
+
+    Raises:
+        UserError: If a file with a report's name is not a report of this program.
+    """
+    for name in (REPORT, PAGE):
+        if os.path.lexists(folder / name) and not _is_ours(folder / name):
+            raise UserError(
+                f"{folder / name} exists and is not a report of img2img; rename it, give --overwrite to replace it, or "
+                "choose another output"
+            )
+
+
+def _is_ours(path: Path) -> bool:
+    """Returns whether a file is a report or page of this program, judged by its content."""
+    try:
+        if path.name == PAGE:
+            with open(path, encoding="utf-8") as page:
+                return _GENERATOR in page.read(1000)
+        return {"version", "sha256", "files"} <= set(json.loads(path.read_text(encoding="ascii")))
+    except (OSError, ValueError, TypeError, RecursionError):
+        return False
+
+
 def write_report(plan: Plan, records: Sequence[Record], seconds: float, megapixels: float) -> RestoreResult:
     """Writes the report of a run, and the page if the plan asks for one; returns the result.
 
-    A single file has no report. If the report cannot be written, the result says why: the images are there anyway.
+    A single file has no report. If the report cannot be written, the result says why, because the images are there.
     """
     report = page = None
     problem = ""
     if plan.journal is not None:
-        summary = summary_of(records, plan.run, seconds, megapixels)
+        speed = round(megapixels / seconds, 3) if seconds else 0.0
+        summary: dict[str, Any] = {
+            **plan.run,
+            **{key: _paths_from(plan.output, plan.run[key]) for key in _WITH_PATHS},
+            "ended": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            **{status: sum(record.status == status for record in records) for status in STATUSES},
+            "seconds": round(seconds, 2),
+            "megapixels_per_second": speed,
+        }
         try:
             report = plan.output / REPORT
-            files = [{key: value for key, value in asdict(r).items() if value or key == "status"} for r in records]
-            with appearing(report) as part:
+            named = [_named_from(plan.output, record) for record in records]
+            files = [{key: value for key, value in asdict(record).items() if value} for record in named]
+            with appearing(report, replace=plan.options.overwrite or _is_ours(report)) as part:
                 part.write_text(json.dumps({**summary, "files": files}, indent=1), encoding="ascii")
         except OSError as error:
-            report, problem = None, str(error)
+            report, problem = None, _kept(error)
         if plan.options.html:
             try:
-                page = _write_page(plan.output, plan.journal.hidden, records, summary)
+                named = [_named_from(plan.output, record) for record in records]
+                page = _write_page(plan.output, plan.journal.hidden, named, summary, plan.options.overwrite)
             except OSError as error:
-                problem = str(error)
+                problem = _kept(error)
     before = sum(record.status == "restored" for record in plan.done.values())
-    return RestoreResult(plan.output, tuple(records), seconds, megapixels, report, page, before, plan.others, problem)
+    maps = None if plan.options.uncertainty is None else Path(plan.options.uncertainty)
+    return RestoreResult(
+        plan.output, tuple(records), seconds, megapixels, report, page, before, plan.others, problem, maps
+    )
 
 
-def summary_of(records: Sequence[Record], run: Any, seconds: float, megapixels: float) -> dict[str, Any]:
-    """Returns the summary at the top of the report: run, time, counts and speed."""
-    counts = {
-        status: sum(record.status == status for record in records) for status in ("restored", "skipped", "failed")
-    }
-    return {
-        **run,
-        "ended": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        **counts,
-        "seconds": round(seconds, 2),
-        "megapixels_per_second": round(megapixels / seconds, 3) if seconds else 0.0,
-    }
+def _paths_from(folder: Path, value: Any) -> Any:
+    """Returns a path, or several, relative to the folder of the report; anything else as it is."""
+    if isinstance(value, list):
+        return [_paths_from(folder, each) for each in value]
+    if not isinstance(value, str) or not os.path.isabs(value):
+        return value
+    try:
+        return Path(os.path.relpath(value, folder)).as_posix()
+    except ValueError:  # on another drive of Windows
+        return Path(value).name
 
 
-def _write_page(folder: Path, hidden: Path, records: Sequence[Record], summary: dict[str, Any]) -> Path:
+def _named_from(folder: Path, record: Record) -> Record:
+    """Returns a record that names files relative to the folder of the report, to which it can move with them."""
+    reason = record.reason
+    for absolute in (record.source, str(folder.absolute() / record.name)):
+        if os.path.isabs(absolute):
+            reason = reason.replace(absolute, _paths_from(folder, absolute))
+    return replace(record, source=_paths_from(folder, os.path.abspath(record.source)), reason=reason)
+
+
+def _kept(error: OSError) -> str:
+    return (
+        f"{error.filename2 or error.filename} is somebody else's" if isinstance(error, FileExistsError) else str(error)
+    )
+
+
+def _write_page(
+    folder: Path, hidden: Path, records: Sequence[Record], summary: dict[str, Any], overwrite: bool
+) -> Path:
     facts = {
         "Model": str(summary["model"]),
         "Version": f"img2img {summary['version']}",
         "Ended": str(summary["ended"]),
         "Speed": f"{summary['megapixels_per_second']} MP/s",
     }
-    write_report_page(folder / PAGE, f"Restored: {folder.name}", facts, _entries(hidden, records))
+    may = overwrite or _is_ours(folder / PAGE)
+    write_report_page(folder / PAGE, f"Restored: {folder.name}", facts, _entries(hidden, records), replace=may)
     return folder / PAGE
 
 
-def _entries(hidden: Path, records: Sequence[Record]) -> Iterator[Entry]:
+def _entries(hidden: Path, records: Sequence[Record]) -> Iterator[tuple[Record, Pictures]]:
     for record in records:
-        kinds = ("before", "after", "before_detail", "after_detail")
-        files = {which: thumbnail_file(hidden, record.name, which) for which in kinds}
-        pictures = {which: file.read_bytes() if file.exists() else None for which, file in files.items()}
-        yield Entry(
-            name=record.name,
-            status=record.status,
-            reason=record.reason,
-            width=record.width,
-            height=record.height,
-            seconds=record.seconds,
-            scores=record.scores,
-            **pictures,
-        )
+        files = {which: thumbnail_file(hidden, record.name, which) for which in KINDS}
+        yield record, {which: file.read_bytes() for which, file in files.items() if file.exists()}

@@ -1,7 +1,6 @@
 """The HTML page of a report: each image before and after, with a divider to drag.
 
-The page is a single file. It needs no network and cannot reach one: its policy allows only the template's style and
-script, by their hashes, and pictures within the page.
+The page is a single file that needs no network and cannot reach one.
 """
 
 from __future__ import annotations
@@ -10,85 +9,48 @@ import base64
 import hashlib
 import html
 import math
-import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from string import Template
 from urllib.parse import quote
 
-import numpy as np
 import pyvips
 
-from img2img.imaging.files import UnreadableImage, from_float, read_image, to_float
 from img2img.imaging.parts import appearing
-from img2img.imaging.values import Pixels
+from img2img.inference.journal import STATUSES, Record
+from img2img.inference.options import WHITE_SIGMA
 
-_STATUSES = ("restored", "skipped", "failed")
-# What libvips reads, recognised by content, so that no rarer loader (SVG, PDF) is reached.
-_STREAMED = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP|II[*+]\0|MM\0[*+]", re.DOTALL)
+Pictures = Mapping[str, bytes]
+"""JPEG or WebP by name: `before`, `after` and `sigma`, whole; `before_detail` and `after_detail`, at full size."""
+
 _UNSEEN = {code: 0x2400 + code for code in range(32)} | {0x7F: 0x2421}  # control characters become visible symbols
 _UNSEEN |= dict.fromkeys(range(0xD800, 0xE000), 0xFFFD)  # bytes of a file name that are not UTF-8
-_SQUARE = 8  # pixels, side of a square in the checkerboard behind transparent images
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One image of the report.
-
-    Attributes:
-        name: POSIX path of the output relative to the page, which links to it; any characters.
-        status: `restored`, `skipped` or `failed`.
-        reason: Why it failed or was skipped; otherwise empty.
-        width: Width of the upright output in pixels, 0 if there is none.
-        height: Height, likewise.
-        seconds: Time it took, 0 if unknown.
-        before: Picture of the input as JPEG or WebP, from `thumbnail`, or None.
-        after: Picture of the output, likewise.
-        scores: Metrics by name, such as `{"PSNR": 31.2}`; may be empty.
-        before_detail: Part of the input at full size, or None.
-        after_detail: The same part of the output, or None.
-
-    Raises:
-        ValueError: If the status is not one of these three.
-    """
-
-    name: str
-    status: str
-    reason: str
-    width: int
-    height: int
-    seconds: float
-    before: bytes | None
-    after: bytes | None
-    scores: dict[str, float]
-    before_detail: bytes | None = None
-    after_detail: bytes | None = None
-
-    def __post_init__(self) -> None:
-        """Checks the status."""
-        if self.status not in _STATUSES:
-            raise ValueError(
-                f"the status of {self.name!r} is {self.status!r}; it must be one of {', '.join(_STATUSES)}"
-            )
-
-
-def write_report_page(path: Path, title: str, facts: dict[str, str], entries: Iterable[Entry]) -> None:
+def write_report_page(
+    path: Path,
+    title: str,
+    facts: dict[str, str],
+    entries: Iterable[tuple[Record, Pictures]],
+    *,
+    replace: bool = True,
+) -> None:
     """Writes the page; it appears complete or not at all.
 
-    Entries are written to disk one at a time, so memory does not grow with their number. Failed ones come first. Until
-    the page is complete, it needs twice its size on disk. A photograph and its noisy input take 250 kB as pictures of
-    640 pixels and 64 kB at 320 pixels; browsers are slow with more than a few hundred MB.
+    Entries are written to disk one at a time, so memory does not grow with their number; until the page is complete, it
+    needs twice its size on disk. A photograph and its noisy input take 250 kB as pictures of 640 pixels and 64 kB at
+    320 pixels; browsers are slow with more than a few hundred MB.
 
     Args:
-        path: File to write, beside the outputs so that links to them work; an existing file is replaced.
+        path: File to write or replace, in the output folder: the page links to the outputs.
         title: Heading of the page.
         facts: Facts about the run, in this order, such as `{"Model": "denoise", "Speed": "1.3 MP/s"}`.
-        entries: The images, in the order of the page.
+        entries: The images and their pictures, in the order of the page, except that failed ones come first.
+        replace: Whether to replace a file that is there.
 
     Raises:
         OSError: If the page cannot be written.
@@ -97,13 +59,13 @@ def write_report_page(path: Path, title: str, facts: dict[str, str], entries: It
     # Beside the page, as the system's temporary folder may be small; without a name, so that nothing is left behind.
     with tempfile.TemporaryFile(dir=path.parent) as problems, tempfile.TemporaryFile(dir=path.parent) as gallery:
         counts: Counter[str] = Counter()
-        for entry in entries:
-            counts[entry.status] += 1
-            (problems if entry.status == "failed" else gallery).write(_card(entry).encode())
+        for record, pictures in entries:
+            counts[record.status] += 1
+            (problems if record.status == "failed" else gallery).write(_card(record, pictures).encode())
         page = _page(title, facts, counts)
         head, _, rest = page.partition("<!-- problems -->\n")
         middle, _, tail = rest.partition("<!-- gallery -->\n")
-        with appearing(path) as part, open(part, "xb") as file:
+        with appearing(path, replace=replace) as part, open(part, "xb") as file:
             for text, cards in ((head, problems), (middle, gallery)):
                 file.write(text.encode())
                 cards.seek(0)
@@ -114,7 +76,7 @@ def write_report_page(path: Path, title: str, facts: dict[str, str], entries: It
 def _page(title: str, facts: dict[str, str], counts: Counter[str]) -> str:
     """Returns the page without its images."""
     template = resources.files("img2img.inference").joinpath("report_page.html").read_text(encoding="utf-8")
-    present = [(status, counts[status]) for status in _STATUSES if counts[status]]
+    present = [(status, counts[status]) for status in STATUSES if counts[status]]
     choices = [("", "All"), *((status, status.capitalize()) for status, _ in present)] if len(present) > 1 else []
     return Template(template).substitute(
         policy=_policy(template),
@@ -140,42 +102,48 @@ def _policy(template: str) -> str:
     return f"default-src 'none'; img-src data:; {own}; base-uri 'none'; form-action 'none'"
 
 
-def _card(entry: Entry) -> str:
+def _card(record: Record, pictures: Pictures) -> str:
     """Returns one image of the page."""
-    folder, slash, file = entry.name.rpartition("/")
+    folder, slash, file = record.name.rpartition("/")
     name = f'<bdi><span class="folder">{_text(folder + slash)}</span>{_text(file)}</bdi>'
-    if entry.status != "failed":
+    if record.status != "failed":
         # "./" and the quoted colon make a link of a file named `javascript:…`; the bytes of the name are kept.
-        link = "./" + quote(entry.name, safe="/", errors="surrogateescape")
+        link = "./" + quote(record.name, safe="/", errors="surrogateescape")
         name = f'<a href="{link}" target="_blank" rel="noopener">{name}</a>'
-    details = [f"{entry.width:,} × {entry.height:,}"] if entry.width and entry.height else []
-    details += [f"{entry.seconds:.2g} s" if entry.seconds < 10 else f"{entry.seconds:,.0f} s"] if entry.seconds else []
-    details += [entry.status] if entry.status == "skipped" else []
-    details += [f"{_text(key)} <b>{_number(value)}</b>" for key, value in entry.scores.items()]
+    size, seconds = (record.width, record.height), record.seconds
+    details = [f"{size[0]:,} × {size[1]:,}"] if all(size) else []
+    details += [f"{seconds:.2g} s" if seconds < 10 else f"{seconds:,.0f} s"] if seconds else []
+    details += [record.status] if record.status == "skipped" else []
+    details += [f"{_text(key)} <b>{_number(value)}</b>" for key, value in record.scores.items()]
     listed = f'<ul class="details">{"".join(f"<li>{detail}</li>" for detail in details)}</ul>' if details else ""
-    reason = f'<p class="reason">{_text(entry.reason)}</p>' if entry.reason else ""
-    size = (entry.width, entry.height) if entry.width and entry.height else None
-    views = _view({"before": entry.before, "after": entry.after}, size, entry.status)
-    if entry.before_detail is not None and entry.after_detail is not None:
-        views += _view({"before, full size": entry.before_detail, "after, full size": entry.after_detail}, None, "")
+    reason = f'<p class="reason">{_text(record.reason)}</p>' if record.reason else ""
+    whole = {which: pictures[which] for which in ("before", "after") if which in pictures}
+    if whole:
+        views = _view(whole, size if all(size) else None)
+    else:
+        views = "" if record.status == "failed" else '<figure class="view none">no picture</figure>'
+    if "before_detail" in pictures and "after_detail" in pictures:
+        details_by_label = {f"{which}, full size": pictures[f"{which}_detail"] for which in ("before", "after")}
+        views += _view(details_by_label)
+    if "sigma" in pictures:
+        views += _view({f"σ of the error: black 0, white {WHITE_SIGMA / 2} or more": pictures["sigma"]})
     return (
-        f'<article class="card" data-status="{entry.status}">{views}'
+        f'<article class="card" data-status="{record.status}">{views}'
         f'<div class="text"><h3>{name}</h3>{listed}{reason}</div></article>\n'
     )
 
 
-def _view(pictures: dict[str, bytes | None], size: tuple[int, int] | None, status: str) -> str:
-    """Returns pictures with their captions: two under a divider, one, or none; size is that of the whole image."""
-    present = {label: data for label, data in pictures.items() if data is not None}
-    if not present:
-        return "" if status == "failed" else '<figure class="view none">no picture</figure>'
-    size = _size(next(iter(present.values()))) if size is None else size
+def _view(pictures: Pictures, size: tuple[int, int] | None = None) -> str:
+    """Returns one picture, or two under a divider, with captions; the size is that of the image, or of the picture."""
+    if size is None:
+        first = pyvips.Image.new_from_buffer(next(iter(pictures.values())), "")
+        size = first.width, first.height
     images = "".join(
         f'<img alt="{label}" width="{size[0]}" height="{size[1]}" decoding="async" src="{_data_uri(data)}">'
-        for label, data in present.items()
+        for label, data in pictures.items()
     )
-    captions = "".join(f"<span>{label}</span>" for label in present)
-    two = " two" if len(present) == 2 else ""
+    captions = "".join(f"<span>{label}</span>" for label in pictures)
+    two = " two" if len(pictures) == 2 else ""
     return (
         f'<figure class="view{two}"><div class="pair"><noscript>{images}</noscript></div>'
         f"<figcaption>{captions}</figcaption></figure>"
@@ -183,15 +151,8 @@ def _view(pictures: dict[str, bytes | None], size: tuple[int, int] | None, statu
 
 
 def _data_uri(data: bytes) -> str:
-    """Returns a picture as a data URI."""
     kind = "webp" if data[8:12] == b"WEBP" else "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-
-
-def _size(data: bytes) -> tuple[int, int]:
-    """Returns width and height of an encoded picture."""
-    image = pyvips.Image.new_from_buffer(data, "")
-    return image.width, image.height
 
 
 def _number(value: float) -> str:
@@ -202,77 +163,3 @@ def _number(value: float) -> str:
 def _text(text: str) -> str:
     """Returns text escaped for HTML elements and attributes, with invisible characters made visible."""
     return html.escape(text.translate(_UNSEEN))
-
-
-def thumbnail(path: Path, side: int = 640) -> bytes:
-    """Returns a small JPEG of an image file: upright, 8-bit sRGB, transparency over a checkerboard.
-
-    JPEG is shrunk while it is decoded, PNG and TIFF are streamed, so memory does not grow with the image. Inputs and
-    outputs of the same size give pictures of the same size. Images are never enlarged. Float values are shown as the
-    networks see them: the stored values in [0, 1], without a further curve.
-
-    libvips works in threads, which do not survive a fork: call this in the first process, or in spawned ones.
-
-    Args:
-        path: An image in any format that `read_image` reads.
-        side: Largest length of the longer side in pixels.
-
-    Raises:
-        UnreadableImage: If the file is missing, damaged or not a supported image.
-    """
-    try:
-        with open(path, "rb") as file:
-            if not _STREAMED.match(file.read(12)):
-                return _encode(_shrink(_from_pixels(path), side))
-            # A descriptor, not a name: libvips reads `[…]` in names as options, and refuses names that are not UTF-8.
-            source = pyvips.Source.new_from_descriptor(file.fileno())
-            return _encode(_shrink(_load(source, side), side))
-    except OSError as error:
-        raise UnreadableImage(f"cannot read {path}: {error.strerror or error}") from error
-    except pyvips.Error as error:
-        reason = next(iter(str(error.detail or "").strip().splitlines()), "damaged or truncated")
-        raise UnreadableImage(f"cannot read {path}: {reason}") from error
-
-
-def picture(pixels: Pixels) -> bytes:
-    """Returns H×W×3 uint8 as a JPEG of the same size."""
-    return _encode(pyvips.Image.new_from_array(np.ascontiguousarray(pixels)))
-
-
-def _from_pixels(path: Path) -> pyvips.Image:
-    """Returns an 8-bit image of a file that libvips cannot read."""
-    image = read_image(path)
-    pixels = image.pixels if image.alpha is None else np.concatenate([image.pixels, image.alpha], axis=2)
-    return pyvips.Image.new_from_array(from_float(to_float(pixels), np.uint8))
-
-
-def _load(source: pyvips.Source, side: int) -> pyvips.Image:
-    """Opens an image for streaming; JPEG is decoded only at the size needed."""
-    # `thumbnail_source` would do this and the rest, but ignores damage whatever `fail_on` says (libvips 8.18).
-    options = {"access": "sequential", "fail_on": "error"}
-    image = pyvips.Image.new_from_source(source, "", **options)
-    shrink = max(n for n in (1, 2, 4, 8) if n == 1 or max(image.width, image.height) >= n * side)
-    if image.get("vips-loader") == "jpegload_source" and shrink > 1:
-        image = pyvips.Image.new_from_source(source, "", shrink=shrink, **options)
-    if image.format == "float":  # libvips would take RGB floats as linear and gray ones as 0 to 255
-        image = (image * 255 + 0.5).cast("uchar").copy(interpretation="b-w" if image.bands < 3 else "srgb")
-    return image
-
-
-def _shrink(image: pyvips.Image, side: int) -> pyvips.Image:
-    """Returns an image upright, in 8-bit sRGB, with sides of at most this length."""
-    profile = {"input_profile": "cmyk"} if image.interpretation == "cmyk" else {}  # unless it has its own
-    return image.thumbnail_image(side, height=side, size="down", output_profile="srgb", **profile)
-
-
-def _encode(small: pyvips.Image) -> bytes:
-    """Returns an 8-bit image as an opaque JPEG."""
-    if small.hasalpha():
-        small = small.copy_memory()  # alpha and colour are read separately, which a stream does not allow
-        squares = (pyvips.Image.xyz(small.width, small.height) / _SQUARE).floor()
-        board = ((squares[0] + squares[1]) % 2 * 48 + 207).cast("uchar")
-        alpha = small[small.bands - 1]
-        colours = small[0 : small.bands - 1] if small.bands > 2 else small[0]
-        small = alpha.ifthenelse(colours, board, blend=True)
-    # Full chroma: people look for colour noise and what is left of it.
-    return bytes(small.jpegsave_buffer(Q=85, subsample_mode="off", optimize_coding=True, keep="none"))

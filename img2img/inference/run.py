@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from img2img.errors import UserError
-from img2img.inference.checks import check_folders
+from img2img.imaging.formats import OFFERED
+from img2img.inference.checks import check_inputs, paths_of
 from img2img.inference.options import Options
 from img2img.inference.plan import Plan, open_restorer, plan_run
 
@@ -46,7 +46,7 @@ class RestoreStopped(UserError):
 
 
 def restore(
-    input: str | Path,
+    input: str | Path | Sequence[str | Path],
     output: str | Path,
     model: str | Path | Task,
     mask: str | Path | None = None,
@@ -67,26 +67,28 @@ def restore(
     trust: Sequence[str] = (),
     progress: bool = False,
 ) -> RestoreResult:
-    """Restores every image under a folder, or one image; outputs keep name, tree, size, depth and metadata.
+    """Restores the images of folders, or single images; outputs keep name, tree, size, depth and metadata.
 
     The same call continues an interrupted run. What an earlier run with the same model and options made is kept, unless
     `overwrite` is given and that run had finished.
 
     Args:
-        input: Folder (searched recursively) or image.
+        input: Folder (searched recursively) or image; or several; then each folder keeps its name in the output.
         output: Folder, which gets the same tree and names; or image, if the input is one.
         model: Shipped model's name (`img2img models`), checkpoint, packed model, or weights of a published model; in
             Python also a task from `img2img.load`.
         mask: What to fill, for models that fill holes: a folder of masks with the images' relative paths (white is
-            filled), the mask of the one image, `alpha` for what is not opaque, or a colour such as '#ff00ff'.
-        format: keep (default), png, jpeg, webp, tiff or avif.
+            filled), the mask of the one image, `alpha` for what is more than half transparent, or a colour such as
+            '#ff00ff'.
+        format: keep (default), <formats>.
         quality: 1 to 100, of JPEG, WebP and AVIF (default: 95).
         skip_existing: Keep outputs that are there, whoever made them.
         overwrite: Replace outputs that are there, whoever made them.
         html: Also write a page to compare before and after, restore_report.html.
         reference: Folder of ground truth, matched by relative path: reports PSNR and SSIM.
         uncertainty: Folder for a map of σ of each output, from models that estimate their error
-            (`UncertainRestoration`): gray PNG (TIFF if there are several pages), σ · 65535, mean over channels.
+            (`UncertainRestoration`), mean over channels, as gray 16-bit PNG, or TIFF if there are several pages:
+            σ = value / 262140, for pixels in [0, 1]; white is 0.25 or more.
         self_ensemble: Average over 8 rotated and mirrored versions: better, and 8 times slower.
         memory: Memory limit, such as 2GB (default: half of what is free, at most 2 GB).
         tile: Side of the tiles in pixels (default: chosen by memory).
@@ -101,8 +103,8 @@ def restore(
         The record of each file, and where the report is.
 
     Raises:
-        UserError: If the input does not exist, the output lies in it, there are outputs that the run did not make,
-            a mask is missing, or an option is out of range.
+        UserError: If an input does not exist, the output is inside it, two images would get one output, there are
+            outputs that the run did not make, a mask is missing, or an option is out of range.
         CheckpointError: If the model cannot be opened.
         RestoreInterrupted: If the run was interrupted; what was done stays.
         RestoreStopped: If the disk is full, or nothing more can be written.
@@ -110,7 +112,8 @@ def restore(
     options = Options(
         format, quality, overwrite, skip_existing, html, reference, self_ensemble, memory, tile, uncertainty
     )
-    check_folders(Path(input), Path(output), mask)
+    sources = paths_of(input)
+    check_inputs(sources, Path(output), mask)
     from img2img.trainer import Trainer, best_precision, quieten
 
     task, file = open_restorer(model, trust)
@@ -127,7 +130,7 @@ def restore(
     )
     plan = plan_run(
         task,
-        Path(input),
+        sources,
         Path(output),
         options,
         mask=None if mask is None else str(mask),
@@ -139,54 +142,43 @@ def restore(
     return run_plan(plan, trainer, progress)
 
 
-@dataclass(frozen=True)
-class Execution:
-    """What a run did.
-
-    Attributes:
-        records: The record of each file that was reached, ordered by name.
-        seconds: How long it took.
-        megapixels: Megapixels that went through the network.
-        interrupted: Whether it ended early.
-        stopped: Why it could not continue; empty if it could.
-    """
-
-    records: tuple[Record, ...]
-    seconds: float
-    megapixels: float
-    interrupted: bool
-    stopped: str
+restore.__doc__ = (restore.__doc__ or "").replace("<formats>", ", ".join(OFFERED))
 
 
 def run_plan(plan: Plan, trainer: Trainer, progress: bool = False) -> RestoreResult:
-    """Executes a plan, and writes its report.
+    """Executes a plan and, in the first process, writes its report; returns the result in every process.
+
+    Of a single file, only the first process has the record. Where another process is lost, this one finishes its own
+    part first.
 
     Args:
         plan: What to do.
         trainer: Runs the network; gets the callbacks that write files and show progress.
         progress: Whether to show a progress bar.
 
-    Returns:
-        The result, on every process; the first one writes the report.
-
     Raises:
         RestoreInterrupted: If the run was interrupted.
-        RestoreStopped: If nothing more could be written.
+        RestoreStopped: If nothing more could be written, or another process was lost.
+        ProcessLost: If the first process was lost.
         UserError: If another run is writing into the folder, or it cannot be written to.
     """
+    from img2img.distributed import ProcessLost
     from img2img.inference.report import RestoreResult, write_report
 
     try:
         done = execute(plan, trainer, progress)
+        records = _all_records(plan, done)
         if trainer.is_global_zero:
-            result = write_report(plan, done.records, done.seconds, done.megapixels)
+            result = write_report(plan, records, done.seconds, done.megapixels)
             if plan.journal is not None and not done.interrupted and not done.stopped:
                 plan.journal.note_ended()
         else:
-            result = RestoreResult(plan.output, done.records, done.seconds, done.megapixels)
+            result = RestoreResult(plan.output, records, done.seconds, done.megapixels)
     finally:
         if plan.journal is not None:
             plan.journal.release()
+    if done.without_first:
+        raise ProcessLost("the first process, which writes the report, was lost; run the same command again")
     if done.stopped:
         raise RestoreStopped(done.stopped, result)
     if done.interrupted:
@@ -194,34 +186,34 @@ def run_plan(plan: Plan, trainer: Trainer, progress: bool = False) -> RestoreRes
     return result
 
 
-def execute(plan: Plan, trainer: Trainer, progress: bool = False) -> Execution:
-    """Restores what the plan says; see `run_plan`."""
+def execute(plan: Plan, trainer: Trainer, progress: bool = False) -> ImageWriter:
+    """Restores what the plan says, see `run_plan`; returns the writer, which knows what was done."""
     from img2img.inference.interruption import Interruptible
     from img2img.inference.module import TileRestorer
     from img2img.inference.progress import RestoreProgress
     from img2img.inference.writer import ImageWriter
+    from img2img.trainer import Trainer as OwnTrainer
 
+    room = plan.room()
     writer = ImageWriter(
-        plan.journal,
-        _followers(plan),
-        quality=plan.options.quality,
-        memory=plan.planner.memory,
-        fresh=not plan.goes_on,
+        plan.journal, _followers(plan), plan.options.quality, plan.planner.memory, fresh=not plan.continues, room=room
     )
     module = TileRestorer(plan.task, plan.options.self_ensemble, plan.options.uncertainty is not None)
     bar = [RestoreProgress()] if progress else []
     with Interruptible() as interruptible:
         trainer.callbacks.extend([writer, interruptible, *bar])  # type: ignore[attr-defined]
+        if isinstance(trainer, OwnTrainer):
+            trainer.outlives_others = True
         try:
-            trainer.predict(module, datamodule=plan.data(), return_predictions=False)
-        except SystemExit:  # Lightning makes this of Ctrl-C, and of the writer's interrupt
+            trainer.predict(module, datamodule=plan.data(room), return_predictions=False)
+        except SystemExit:  # Lightning raises this for Ctrl-C and for the writer's interrupt
             if not writer.interrupted:
                 raise
-    return Execution(_all_records(plan, writer), writer.seconds, writer.megapixels, writer.interrupted, writer.stopped)
+    return writer
 
 
 def _followers(plan: Plan) -> list[Any]:
-    """Returns what is called with each finished file."""
+    """Returns the functions to call with each finished file."""
     followers: list[Any] = []
     if plan.options.reference is not None:
         from img2img.inference.references import References
@@ -235,10 +227,11 @@ def _followers(plan: Plan) -> list[Any]:
 
 
 def _all_records(plan: Plan, writer: ImageWriter) -> tuple[Record, ...]:
+    """Returns the records of the files that this or an earlier run reached, ordered by name."""
     from img2img.inference.journal import failed
 
     new = {record.name: record for record in writer.records}
-    if plan.journal is not None and writer.interrupted:  # also those of the other processes
+    if plan.journal is not None and (writer.interrupted or writer.shared):  # also those of the other processes
         new = {name: record for name, record in plan.journal.records()[0].items() if name not in plan.done} | new
     found = {**plan.done, **new}
     if not writer.interrupted and not writer.stopped:

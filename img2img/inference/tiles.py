@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ from img2img.imaging.reading import RowReader, open_rows
 from img2img.imaging.values import Pixels, to_float
 from img2img.inference.jobs import Job, reason_of
 from img2img.inference.masks import MaskFinder, MaskReader
+from img2img.inference.room import Room
 from img2img.tiling.geometry import Span, Tiling
 
 STRIP = 128
@@ -26,8 +28,8 @@ PATIENCE = 2.0
 """Seconds that an interrupted run waits for the reader."""
 
 T = TypeVar("T")
-TilingOf = Callable[[Header], Tiling]
-"""Returns how to cut an image."""
+TilingOf = Callable[[Header, str], Tiling]
+"""Returns how to cut an image, given its header and its output's suffix."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,8 +38,8 @@ class Tile:
 
     Attributes:
         job: The file.
-        status: The file's status from before it was opened.
-        header: The file's header.
+        status: Its status from before it was opened.
+        header: Its header.
         page: Number of the page.
         tiling: How the page is cut.
         row: Number of the tile's row.
@@ -64,12 +66,9 @@ class Tile:
 
 
 class Tiles:
-    """The tiles of a batch, or a file's problem; not a dataclass, because Lightning would take it apart.
+    """The tiles of a batch, one for each image; or a file (`job`) and what is wrong with it (`problem`).
 
-    Args:
-        tiles: One for each image of the batch.
-        job: The file that has a problem.
-        problem: What is wrong with it.
+    Not a dataclass, because Lightning would take it apart.
     """
 
     def __init__(self, tiles: Sequence[Tile] = (), job: Job | None = None, problem: str = "") -> None:
@@ -81,19 +80,19 @@ def tile_batches(
     tiling_of: TilingOf,
     masks: MaskFinder | None = None,
     done: Collection[str] = (),
+    room: Room | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Yields every tile of every file, row by row; whole images of a group share a batch.
 
-    A batch has `tiles` and, where a file can be read, `input` (N×C×H×W float32, nominally in [0, 1]) and, with
-    masks, `mask` (N×1×H×W float32, 1 in holes).
-
-    Args:
-        groups: The files; those of a group have the same size.
-        tiling_of: Returns how to cut an image.
-        masks: Finds the images' masks; None for models that take no masks.
-        done: Names of finished outputs, which are not written.
+    A batch has `tiles` and, if a file can be read, `input` (N×C×H×W float32, nominally in [0, 1]) and, with masks,
+    `mask` (N×1×H×W float32, 1 in holes). Tiles of the outputs named in `done` are marked as not wanted.
     """
     for group in groups:
+        if room is not None:
+            wanted = [job for job in group if job.name not in done]
+            if not room.fits(wanted):
+                yield {"tiles": Tiles()}  # a Trainer handles a batch only when it has the next
+            room.enter(wanted)
         single: list[dict[str, Any]] = []
         for job in group:
             for batch in _tiles_of(job, tiling_of, masks, job.name not in done):
@@ -127,55 +126,44 @@ def _tiles_of(job: Job, tiling_of: TilingOf, masks: MaskFinder | None, wanted: b
     try:
         status = job.source.stat()
         with open_rows(job.source) as reader:
-            tiling = tiling_of(reader.header)
+            tiling = tiling_of(reader.header, job.destination.suffix)
             for page in range(reader.header.pages):
                 mask = None if masks is None else masks(job.source, reader.header)
                 window = Window(reader, mask)
                 for row, span in enumerate(tiling.rows):
                     window.move(span)
+                    if mask is not None and span is tiling.rows[-1]:
+                        mask.conclude()  # before the last tiles, which would complete the output
                     for column, across in enumerate(tiling.columns):
                         tensors, alpha = window.cut(across)
                         tile = Tile(job, status, reader.header, page, tiling, row, column, alpha, wanted)
                         yield {"tiles": Tiles([tile]), **tensors}
-                if mask is not None:
-                    mask.conclude()
     except Exception as error:  # damaged, gone, or without a fitting mask: the others go on
         yield {"tiles": Tiles(job=job, problem=reason_of(error, job.source))}
 
 
 class Window:
-    """A window that moves down an image and holds only the rows that the current row of tiles needs.
-
-    Args:
-        reader: Reads the rows.
-        mask: Reads their mask; None for images without one.
-    """
+    """A window that moves down an image and its mask, if any; holds only the rows that the row of tiles needs."""
 
     def __init__(self, reader: RowReader, mask: MaskReader | None) -> None:
         self.reader, self.mask = reader, mask
         self.top = self.bottom = 0
-        self.parts: list[Pixels | None] = []
+        self.strips: deque[list[Pixels | None]] = deque()
 
     def move(self, span: Span) -> None:
         """Reads up to the span's last row and drops the rows above its first."""
-        kept = [None if part is None else part[span.start - self.top :].copy() for part in self.parts]
-        self.parts = []  # freed before the next rows are read: these are the largest arrays
-        at = self.bottom - span.start if kept else 0
-        while at < span.length:
-            strip = self._read(min(STRIP, span.length - at))
-            if not self.parts:
-                self.parts = [
-                    None if new is None else np.empty((span.length, *new.shape[1:]), new.dtype) for new in strip
-                ]
-                for whole, old in zip(self.parts, kept, strict=False):
-                    if whole is not None and old is not None:
-                        whole[:at] = old
-            for whole, new in zip(self.parts, strip, strict=True):
-                if whole is not None:
-                    whole[at : at + len(new)] = new  # type: ignore[arg-type]
-            at += STRIP
-        self.parts = self.parts or kept
+        self._drop(span.start - self.top)
+        for first in range(self.bottom, span.stop, STRIP):
+            self.strips.append(self._read(min(STRIP, span.stop - first)))
         self.top, self.bottom = span.start, span.stop
+
+    def _drop(self, rows: int) -> None:
+        while rows and self.strips:
+            strip = self.strips.popleft()
+            height = len(next(part for part in strip if part is not None))
+            if height > rows:  # copies, so that the rest can be freed
+                self.strips.appendleft([None if part is None else part[rows:].copy() for part in strip])
+            rows -= min(rows, height)
 
     def _read(self, rows: int) -> list[Pixels | None]:
         pixels, alpha = self.reader.read(rows)
@@ -186,41 +174,40 @@ class Window:
 
     def cut(self, across: Span) -> tuple[dict[str, Tensor], Pixels | None]:
         """Returns the tensors of one tile, `input` and, if there is one, `mask`; and its alpha."""
-        pixels, alpha, mask = (None if part is None else part[:, across.start : across.stop] for part in self.parts)
+        pixels, alpha, mask = (_joined_rows(parts, across) for parts in zip(*self.strips, strict=True))
         assert pixels is not None
         tensors = {"input": torch.from_numpy(to_float(pixels)).permute(2, 0, 1)[None]}
         if mask is not None:
             tensors["mask"] = torch.from_numpy(mask.astype(np.float32))[None, None]
-        # A copy: the next rows are read while this tile waits to be written.
-        return tensors, None if alpha is None else alpha.copy()
+        return tensors, alpha
+
+
+def _joined_rows(parts: Sequence[Pixels | None], across: Span) -> Pixels | None:
+    found = [part[:, across.start : across.stop] for part in parts if part is not None]
+    return np.concatenate(found) if found else None
 
 
 def read_ahead(items: Iterable[T], depth: int) -> Iterator[T]:
-    """Yields items that a separate thread makes ahead.
+    """Yields items that a separate thread makes ahead, up to `depth` of them; raises the exceptions of `items` here.
 
     At the end it waits for the thread, but not longer than `PATIENCE`: the thread may hang on a network drive for ever,
     and ends with the program in any case.
-
-    Args:
-        items: The items; an exception from them is raised here.
-        depth: How many may wait.
     """
     waiting: queue.Queue[tuple[T | None, BaseException | None] | None] = queue.Queue(depth)
     stopped = threading.Event()
 
-    def put(item: tuple[T | None, BaseException | None] | None) -> bool:
+    def put(item: tuple[T | None, BaseException | None] | None) -> None:
         while not stopped.is_set():
             try:
-                waiting.put(item, timeout=0.1)
+                return waiting.put(item, timeout=0.1)
             except queue.Full:
                 continue
-            return True
-        return False
 
     def work() -> None:
         try:
             for item in items:
-                if not put((item, None)):
+                put((item, None))
+                if stopped.is_set():
                     return
             put(None)
         except BaseException as error:  # whatever it is, the consumer handles it

@@ -9,43 +9,42 @@ from numpy.typing import NDArray
 
 from img2img.errors import UserError
 
-Codes = NDArray[np.float64]
+Latents = NDArray[np.float64]
 """Latents of images, n×k."""
 FOLDS = 5
 
 
-def mean_direction(start: Codes, end: Codes) -> Codes:
-    """Returns the difference of the means of two classes' codes, k numbers."""
-    difference: Codes = end.mean(0) - start.mean(0)
+def mean_direction(start: Latents, end: Latents) -> Latents:
+    """Returns the difference of the means of two classes' latents, k numbers."""
+    difference: Latents = end.mean(0) - start.mean(0)
     return difference
 
 
-def classifier_direction(start: Codes, end: Codes) -> Codes:
-    """Returns the normal of a linear classifier of two classes' codes, k numbers.
+def classifier_direction(start: Latents, end: Latents) -> Latents:
+    """Returns the normal of a linear classifier of two classes' latents, k numbers.
 
-    The classifier is a logistic regression on standardised codes (each latent has mean 0 and deviation 1), where the
-    normal is taken, too. It is as long as the class means are apart along it. Unlike the difference of the means it
-    leaves alone what merely goes along with the attribute.
+    The classifier is a logistic regression on standardised latents (each has mean 0 and deviation 1), and its normal is
+    taken there. The direction is as long as the distance of the class means along it. Unlike the difference of the
+    means it leaves alone what is only correlated with the attribute.
 
     Raises:
-        UserError: If the classifier finds nothing that tells them apart.
+        UserError: If the classifier finds no difference.
     """
-    codes = np.concatenate([start, end])
-    spread = codes.std(0)
+    latents, labels = _labelled(start, end)
+    spread = latents.std(0)
     spread[spread == 0] = 1
-    fit = _classifier().fit(codes, _labels(start, end))
-    normal = fit[-1].coef_[0]
+    normal = _classifier().fit(latents, labels)[-1].coef_[0]
     length = float(np.linalg.norm(normal))
     if length == 0:
-        raise UserError("a linear classifier finds nothing in the codes that tells the two folders apart")
+        raise UserError("a linear classifier finds no difference between the latents of the two folders")
     normal = normal / length
-    apart = float(((end.mean(0) - start.mean(0)) / spread) @ normal)
-    along: Codes = spread * normal * apart
+    apart = float((mean_direction(start, end) / spread) @ normal)
+    along: Latents = spread * normal * apart
     return along
 
 
-def told_apart(start: Codes, end: Codes) -> float | None:
-    """Returns how often the linear classifier is right about codes that it was not fitted to; chance is 0.5.
+def told_apart(start: Latents, end: Latents) -> float | None:
+    """Returns how often the linear classifier is right about latents that it was not fitted to; chance is 0.5.
 
     Stratified cross-validation with up to five folds, mean over both classes ("balanced accuracy"); None where a class
     has a single image.
@@ -55,18 +54,14 @@ def told_apart(start: Codes, end: Codes) -> float | None:
     folds = min(FOLDS, len(start), len(end))
     if folds < 2:
         return None
-    scores = cross_val_score(
-        _classifier(),
-        np.concatenate([start, end]),
-        _labels(start, end),
-        cv=StratifiedKFold(folds, shuffle=True, random_state=0),
-        scoring="balanced_accuracy",
-    )
+    splits = StratifiedKFold(folds, shuffle=True, random_state=0)
+    scores = cross_val_score(_classifier(), *_labelled(start, end), cv=splits, scoring="balanced_accuracy")
     return float(scores.mean())
 
 
-def _labels(start: Codes, end: Codes) -> NDArray[np.int64]:
-    return np.repeat([0, 1], [len(start), len(end)])
+def _labelled(start: Latents, end: Latents) -> tuple[Latents, NDArray[np.int64]]:
+    """Returns the latents of both classes, and the class of each, 0 or 1."""
+    return np.concatenate([start, end]), np.repeat([0, 1], [len(start), len(end)])
 
 
 def _classifier() -> Any:

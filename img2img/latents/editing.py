@@ -1,4 +1,4 @@
-"""Editing: an attribute put into images, such as a smile, by a direction between two folders' latents."""
+"""Editing: gives images an attribute, such as a smile, by a direction between two folders' latents."""
 
 from __future__ import annotations
 
@@ -10,16 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from img2img.errors import UserError
 from img2img.imaging.folders import lies_in
-from img2img.inference.checks import check_folders
-from img2img.latents.runner import Batch, Devices, open_autoencoder, run_over, split_problems
+from img2img.latents.runner import Devices, open_autoencoder, run_over, split_problems
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from img2img.latents.directions import Codes
+    from img2img.latents.directions import Latents
     from img2img.tasks import Autoencoder
-
-DIRECTIONS = ("mean", "classifier")
 
 
 @dataclass(frozen=True)
@@ -28,9 +25,9 @@ class EditResult:
 
     Attributes:
         files: What was written.
-        images: How many images of both folders gave the direction.
+        images: Number of images of each folder that gave the direction.
         told_apart: How often a linear classifier is right about the folder of a latent that it was not fitted to, from
-            0 to 1, chance 0.5; None where there are too few images to say.
+            0 to 1, chance 0.5; None where a folder has a single image.
         problems: A line for each file that could not be read, edited or written.
     """
 
@@ -57,7 +54,7 @@ def edit(
     """Moves images along the direction between two folders' latents; outputs keep tree, name, size, depth, metadata.
 
     The change of the reconstruction, decode(z + strength · d) - decode(z), is scaled to the image's size and added to
-    it, so that detail stays which the model cannot draw.
+    it, so that detail that the model cannot draw stays.
 
     Args:
         input: Folder (searched recursively) or image.
@@ -73,19 +70,20 @@ def edit(
         progress: Whether to show a bar.
         devices: accelerator, devices, num_nodes, precision and batch_size, see `img2img.latents.runner.Devices`.
 
-    Returns:
-        What was written and what could not be, and how far the two folders are apart.
-
     Raises:
-        UserError: If an option is wrong, there are no images, outputs are there or would lie among inputs, the two
-            folders do not differ, no image can be written, or the model is not an autoencoder.
+        UserError: If an option is wrong, there are no images, outputs exist or would be among inputs, the two folders
+            do not differ, no image can be written, or the model is not an autoencoder.
         FileNotFoundError: If a folder or the checkpoint does not exist.
     """
-    if direction not in DIRECTIONS or not math.isfinite(strength):
-        raise UserError(f"--direction is one of {', '.join(DIRECTIONS)}, and --strength a number")
+    if direction not in ("mean", "classifier") or not math.isfinite(strength):
+        raise UserError("--direction is one of mean, classifier, and --strength a number")
     source, destination, where = Path(input), Path(output), Devices(**devices)
     folders = (Path(start), Path(end))
-    _check(source, destination, folders)
+    for folder, option in zip(folders, ("--from", "--to"), strict=True):
+        if not folder.exists():
+            raise FileNotFoundError(f"{option} {folder} does not exist; give a folder of images")
+        if lies_in(destination, folder):
+            raise UserError(f"the output {destination} is inside {option} {folder}; choose another")
     from img2img.latents.rewriting import plan_outputs, write_outputs
 
     jobs, refused = plan_outputs(source, destination, overwrite)
@@ -94,13 +92,10 @@ def edit(
 
     from img2img.latents.directions import classifier_direction, mean_direction, told_apart
 
-    (before, unread), (after, unread_after) = (_codes(task, folder, where, progress) for folder in folders)
+    (before, unread), (after, unread_after) = (_latents(task, folder, where, progress) for folder in folders)
     step = (mean_direction if direction == "mean" else classifier_direction)(before, after)
     if not step.any():
-        raise UserError(
-            f"the latents of {folders[0]} and {folders[1]} do not differ, so there is no direction to move in"
-        )
-    right = told_apart(before, after)
+        raise UserError(f"the latents of {start} and {end} do not differ, so there is no direction to move in")
     moved_by = torch.from_numpy(strength * step).float()
 
     def make(task: Autoencoder, image: Tensor) -> Tensor:
@@ -110,27 +105,16 @@ def edit(
 
     files, unwritten = write_outputs(task, source, jobs, make, where, added=not plain, progress=progress)
     problems = (*unread, *unread_after, *unwritten, *refused)
-    return EditResult(tuple(files), (len(before), len(after)), right, problems)
+    return EditResult(tuple(files), (len(before), len(after)), told_apart(before, after), problems)
 
 
-def _check(source: Path, destination: Path, folders: Sequence[Path]) -> None:
-    check_folders(source, destination)
-    for folder, option in zip(folders, ("--from", "--to"), strict=True):
-        if not folder.exists():
-            raise FileNotFoundError(f"{option} {folder} does not exist; give a folder of images")
-        if lies_in(destination, folder):
-            raise UserError(f"the output {destination} lies in {option} {folder}; choose another")
-
-
-def _codes(task: Autoencoder, folder: Path, where: Devices, progress: bool) -> tuple[Codes, list[str]]:
+def _latents(task: Autoencoder, folder: Path, where: Devices, progress: bool) -> tuple[Latents, list[str]]:
     """Returns the latents of a folder's images, n×k, and a line for each file that cannot be read."""
     import numpy as np
 
     from img2img.data.labelled_images import LabelledImages
 
-    def ask(task: Autoencoder, batch: Batch) -> dict[str, Any]:
-        return {"latent": task.encode(batch["image"])}
-
     data = LabelledImages(folder, task.network.image_size, task.network.in_channels, where.batch_size)
-    rows, problems = split_problems(run_over(task, data, ask, where, progress=progress))
+    found = run_over(task, data, lambda task, batch: {"latent": task.encode(batch["image"])}, where, progress=progress)
+    rows, problems = split_problems(found)
     return np.stack([row["latent"].double().numpy() for row in rows]), problems

@@ -5,22 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from img2img.errors import UserError, printable
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from img2img.latents.table import Floats, LatentTable
+    from img2img.latents.table import Floats
 
 FOLDS = 5
 NEIGHBOURS = 5
 
 
 class LatentQuality(TypedDict):
-    """How well one kind of numbers tells the labels apart.
+    """How well one kind of numbers (latents, or PCA's coordinates) tells the labels apart.
 
     Attributes:
         numbers: How many there are for an image.
@@ -28,7 +25,7 @@ class LatentQuality(TypedDict):
             the Hungarian method.
         nmi: Normalised mutual information of these clusters with the labels.
         ari: Adjusted Rand index of the same.
-        knn_accuracy: 5 neighbours, 5-fold stratified cross-validation.
+        knn_accuracy: `NEIGHBOURS` neighbours, stratified cross-validation with `FOLDS` folds.
         pearson: Correlation of each image's distance to the mean of its own label with its reconstruction error; None
             where one of them does not vary.
         spearman: The same as a rank correlation.
@@ -49,9 +46,9 @@ class Evaluation(TypedDict):
     Attributes:
         images: How many images there are.
         labels: How many labels.
-        largest_label: Fraction of the images that have the commonest label: what guessing reaches.
+        largest_label: Fraction of the images that have the most frequent label: the accuracy of guessing.
         latents: Quality of the latents.
-        pca: Quality of PCA's coordinates; None if the model knew no components.
+        pca: Quality of PCA's coordinates; None if the table has none.
     """
 
     images: int
@@ -64,24 +61,32 @@ class Evaluation(TypedDict):
 def evaluate_latents(input: str | Path) -> Evaluation:
     """Measures how well latents, and as many principal components, tell the labels of images apart.
 
-    Distances are Euclidean, on the numbers as they are. They are not standardised: the latents that a variational
-    autoencoder leaves unused, noise around 0, would weigh as much as the others then.
+    Distances are Euclidean, on the numbers as they are. If they were standardised, latents that a variational
+    autoencoder leaves unused, noise around 0, would count as much as the others.
 
     Args:
         input: A table that `img2img encode` wrote: .npz, .csv or .parquet.
 
-    Returns:
-        The figures, as plain data.
-
     Raises:
-        FileNotFoundError: If there is no such file.
-        UserError: If it holds no table of latents, or has fewer than two labels, or fewer than five images of one.
+        FileNotFoundError: If the file does not exist.
+        UserError: If it is not a table of latents, has fewer than two labels, fewer than `FOLDS` images of one, or
+            numbers that are not finite.
     """
+    import numpy as np
+
     from img2img.latents.table import LatentTable
 
     table = LatentTable.load(Path(input))
     counts = Counter(table.label)
-    _check(table, counts, Path(input))
+    if len(counts) < 2:
+        raise UserError(f"{input} has {len(counts)} label(s): give at least 2, a folder with a subfolder for each kind")
+    rarest, count = counts.most_common()[-1]
+    if count < FOLDS:
+        label = printable(rarest) or "the top folder"
+        raise UserError(f"{input} has {count} image(s) of {label}: at least {FOLDS} of each label are needed")
+    parts = (table.mu, table.error, table.pca, table.pca_error)
+    if not all(np.isfinite(part).all() for part in parts if part is not None):
+        raise UserError(f"{input} holds numbers that are not finite: the model has diverged, or the file is damaged")
     pca = None
     if table.pca is not None and table.pca_error is not None:
         pca = _measure(table.pca, table.pca_error, table.label)
@@ -94,27 +99,10 @@ def evaluate_latents(input: str | Path) -> Evaluation:
     }
 
 
-def _check(table: LatentTable, counts: Counter[str], path: Path) -> None:
-    import numpy as np
-
-    if len(counts) < 2:
-        raise UserError(
-            f"{path} has {len(counts)} label(s): at least 2 are needed; encode a folder with a subfolder for each kind"
-        )
-    rarest, count = counts.most_common()[-1]
-    if count < FOLDS:
-        raise UserError(
-            f"{path} has {count} image(s) of {printable(rarest) or 'the top folder'}: at least {FOLDS} of each label "
-            "are needed"
-        )
-    parts = (table.mu, table.error, table.pca, table.pca_error)
-    if not all(np.isfinite(part).all() for part in parts if part is not None):
-        raise UserError(f"{path} holds numbers that are not finite: the model has diverged, or the file is damaged")
-
-
 def _measure(latents: Floats, error: Floats, names: Sequence[str]) -> LatentQuality:
     import numpy as np
     from scipy.optimize import linear_sum_assignment
+    from scipy.stats import pearsonr, spearmanr
     from sklearn.cluster import KMeans
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
     from sklearn.metrics.cluster import contingency_matrix
@@ -130,25 +118,13 @@ def _measure(latents: Floats, error: Floats, names: Sequence[str]) -> LatentQual
     votes = cross_val_score(KNeighborsClassifier(NEIGHBOURS), values, label, cv=folds)
     centres = np.stack([values[label == kind].mean(0) for kind in range(len(kinds))])
     distance = np.linalg.norm(values - centres[label], axis=1)
-    pearson, spearman = _correlations(distance, error)
+    constant = np.ptp(distance) == 0 or np.ptp(error) == 0
     return {
         "numbers": values.shape[1],
         "kmeans_accuracy": float(table[matched].sum() / len(label)),
         "nmi": float(normalized_mutual_info_score(label, cluster)),
         "ari": float(adjusted_rand_score(label, cluster)),
         "knn_accuracy": float(votes.mean()),
-        "pearson": pearson,
-        "spearman": spearman,
+        "pearson": None if constant else float(pearsonr(distance, error.astype(np.float64)).statistic),
+        "spearman": None if constant else float(spearmanr(distance, error).statistic),
     }
-
-
-def _correlations(distance: NDArray[np.float64], error: Floats) -> tuple[float | None, float | None]:
-    """Returns Pearson's and Spearman's correlation; None where one side does not vary."""
-    import numpy as np
-    from scipy.stats import pearsonr, spearmanr
-
-    if np.ptp(distance) == 0 or np.ptp(error) == 0:
-        return None, None
-    straight: Any = pearsonr(distance, error.astype(np.float64))
-    ranks: Any = spearmanr(distance, error)
-    return float(straight.statistic), float(ranks.statistic)

@@ -1,4 +1,4 @@
-"""Interpolation: the images on the straight line between the latents of two."""
+"""Interpolation: the images on the straight line between the latents of two images."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from img2img.errors import UserError, printable
-from img2img.latents.pictures import check_picture, write_picture
-from img2img.latents.runner import open_autoencoder
+from img2img.latents.pictures import check_picture, write_sheet_or_film
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,8 +21,8 @@ class Interpolation:
     """What `interpolate` returns.
 
     Attributes:
-        originals: Both images as the model sees them, 2×C×H×W in [0, 1].
-        images: From the first one's reconstruction to the second one's, steps×C×H×W in [0, 1].
+        originals: Both images at the model's size, 2×C×H×W in [0, 1].
+        images: From the first image's reconstruction to the second's, steps×C×H×W in [0, 1].
         captions: How far each of `images` is on the way, in percent.
     """
 
@@ -44,7 +43,7 @@ def interpolate(
     precision: str = "32-true",
     batch_size: int = 32,
 ) -> Interpolation:
-    """Draws the images on the straight line between the latents of two; its ends are their reconstructions.
+    """Draws the images on the straight line between the latents of two images; its ends are their reconstructions.
 
     Args:
         first: The image to begin with.
@@ -59,9 +58,6 @@ def interpolate(
         precision: 32-true (default), bf16-mixed, 16-mixed, bf16-true, 16-true, 64-true or auto.
         batch_size: Images that go through the network together (default: 32).
 
-    Returns:
-        The images, with captions.
-
     Raises:
         UserError: If a number is out of its range, an image cannot be read, the output cannot be written or is there,
             or the model is not an autoencoder.
@@ -69,36 +65,20 @@ def interpolate(
     """
     if steps < 2:
         raise UserError("--steps must be at least 2: both ends")
-    if batch_size < 1:
-        raise UserError("--batch_size must be at least 1")
     ends, target = (Path(first), Path(second)), None if output is None else Path(output)
     check_picture(target, ends, overwrite, moving=True)
-    task = open_autoencoder(model, trust)
     import torch
 
     from img2img.latents.one_device import OneDevice
     from img2img.tasks.latent_space import straight_line
 
-    device = OneDevice(task, accelerator, precision, batch_size)
-    (start, seen), (end, seen_last) = (device.encode_file(path) for path in ends)
+    device = OneDevice(model, accelerator, precision, batch_size, trust)
+    (start, first_image), (end, last_image) = (device.encode_file(path) for path in ends)
     latents, fractions = straight_line(start, end, steps)
     captions = tuple(f"{fraction:.0%}" for fraction in fractions)
-    way = Interpolation(torch.stack([seen, seen_last]), device.decode(latents), captions)
+    found = Interpolation(torch.stack([first_image, last_image]), device.decode(latents), captions)
     if target is not None:
-        _draw(way, [path.name for path in ends], target)
-    return way
-
-
-def _draw(way: Interpolation, names: Sequence[str], target: Path) -> None:
-    """Writes the sheet, or where the name ends in .gif the film."""
-    import torch
-
-    from img2img.imaging.animation import write_gif
-    from img2img.imaging.drawing import draw_sheet
-
-    if target.suffix.lower() == ".gif":
-        write_gif(target, [draw_sheet(image[None], 1) for image in way.images])
-        return
-    captions = [printable(names[0]), *way.captions, printable(names[1])]
-    images = torch.cat([way.originals[:1], way.images, way.originals[1:]])
-    write_picture(target, draw_sheet(images, len(images), captions))
+        captions = (printable(ends[0].name), *captions, printable(ends[1].name))
+        images = torch.cat([found.originals[:1], found.images, found.originals[1:]])
+        write_sheet_or_film(target, images, len(images), captions, [(image[None], 1, None) for image in found.images])
+    return found

@@ -1,8 +1,8 @@
-"""An autoencoder on one device, without a Trainer, which takes longer to start than a handful of images to compute."""
+"""An autoencoder on one device, without a Trainer: for a few images, starting one takes longer than computing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from torch import Tensor
 from img2img.data.labelled_images import read_scaled
 from img2img.errors import UserError
 from img2img.imaging.files import UnreadableImage
+from img2img.latents.runner import open_autoencoder
 from img2img.tasks import Autoencoder
 from img2img.trainer import best_precision
 
@@ -25,29 +26,40 @@ class OneDevice:
     """Encodes and decodes on one device, batch by batch, under `torch.no_grad`.
 
     Args:
-        task: The model; it is moved to the device, and in the `-true` precisions its weights are converted.
-        accelerator: cpu, gpu, cuda, mps, or auto for the best one there is.
+        model: Checkpoint, or an autoencoder, which stays as it is: a copy is moved to the device, and in the `-true`
+            precisions its weights are converted.
+        accelerator: cpu, gpu, cuda, mps, or auto for the best one that this machine has.
         precision: 32-true, 16-mixed, bf16-mixed, 16-true, bf16-true, 64-true, or auto.
         batch_size: Images that go through the network together.
+        trust: Further packages whose classes the checkpoint may name.
 
     Raises:
-        UserError: If the accelerator is not there, or the precision has another name.
+        UserError: If the machine has no such accelerator, the precision is unknown, the batch size is below 1, or the
+            model is not an autoencoder.
+        FileNotFoundError: If the checkpoint does not exist.
     """
 
     def __init__(
-        self, task: Autoencoder, accelerator: str = "auto", precision: str = "32-true", batch_size: int = 32
+        self,
+        model: str | Path | Autoencoder,
+        accelerator: str = "auto",
+        precision: str = "32-true",
+        batch_size: int = 32,
+        trust: Sequence[str] = (),
     ) -> None:
+        if batch_size < 1:
+            raise UserError("--batch_size must be at least 1")
         self.device, self.batch_size = device_of(accelerator), batch_size
         name = best_precision(accelerator) if precision == "auto" else _ALIASES.get(precision, precision)
         if name not in _AUTOCAST and name not in _WEIGHTS:
-            raise UserError(f"--precision {precision} is none of auto, {', '.join([*_WEIGHTS, *_AUTOCAST])}")
+            raise UserError(f"--precision {precision} is not one of auto, {', '.join([*_WEIGHTS, *_AUTOCAST])}")
         self._autocast, self._dtype = _AUTOCAST.get(name), _WEIGHTS.get(name, torch.float32)
-        self.task = task.to(self.device)
+        self.task = open_autoencoder(model, trust).to(self.device)
         if name != "32-true" and name in _WEIGHTS:
             self.task = self.task.to(self._dtype)
 
     def compute(self, function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
-        """Returns what a function of the model makes of values, computed on the device; float32 on the CPU."""
+        """Returns the result of a function of the model, computed on the device; float32 on the CPU."""
         autocast: Any = nullcontext() if self._autocast is None else torch.autocast(self.device.type, self._autocast)
         with torch.no_grad(), autocast:
             return function(values.to(self.device, self._dtype)).float().cpu()
@@ -70,10 +82,10 @@ class OneDevice:
 
 
 def device_of(accelerator: str) -> torch.device:
-    """Returns a device by Lightning's names of accelerators.
+    """Returns a device by Lightning's name of its accelerator.
 
     Raises:
-        UserError: If this machine has none of that name.
+        UserError: If this machine has no such accelerator.
     """
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     wanted = {"auto": ("cuda", "mps", "cpu"), "gpu": ("cuda", "mps")}.get(accelerator, (accelerator,))

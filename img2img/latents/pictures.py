@@ -1,10 +1,10 @@
-"""Pictures that commands draw: refused before any work where they could not be written, and written."""
+"""Pictures that commands draw: checked before any work, and written."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from img2img.errors import UserError
 from img2img.imaging.formats import WRITABLE
@@ -13,22 +13,18 @@ from img2img.inference.checks import check_free
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor
 
 
 def check_picture(
     output: Path | None, inputs: Sequence[Path] = (), overwrite: bool = False, moving: bool = False
 ) -> None:
-    """Refuses what could not be written, or would replace something, before any work.
-
-    Args:
-        output: The picture to write; None for none.
-        inputs: The images it is made of, which must be there.
-        overwrite: Whether a file that is there may be replaced; an input never is.
-        moving: Whether a GIF is possible.
+    """Checks that the inputs are files, and that a picture (unless None) can be written; `moving` also allows GIF.
 
     Raises:
-        FileNotFoundError: If an input is not there.
-        UserError: If an input is a folder, or the output cannot be written.
+        FileNotFoundError: If an input does not exist.
+        UserError: If an input is a folder, the format is unknown, or the output is a folder, an input, or exists
+            without `overwrite`.
     """
     for path in inputs:
         if not path.exists():
@@ -50,3 +46,19 @@ def write_picture(path: Path, pixels: NDArray[np.uint8]) -> None:
     from img2img.imaging.files import Image, write_image
 
     write_image(path, Image(pixels, None, {}))
+
+
+def write_sheet_or_film(
+    path: Path, images: Tensor, columns: int, captions: Sequence[str], frames: Sequence[tuple[Any, ...]]
+) -> None:
+    """Writes a sheet of images, or where the name ends in .gif a film.
+
+    Images, columns and captions of the sheet, and of each frame, are arguments of `draw_sheet`.
+    """
+    from img2img.imaging.animation import write_gif
+    from img2img.imaging.drawing import draw_sheet
+
+    if path.suffix.lower() == ".gif":
+        write_gif(path, [draw_sheet(*frame) for frame in frames])
+    else:
+        write_picture(path, draw_sheet(images, columns, captions))

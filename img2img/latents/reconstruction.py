@@ -1,4 +1,4 @@
-"""Reconstruction: a folder of images as an autoencoder draws them, which denoises where it was trained to."""
+"""Reconstruction: the images of a folder as an autoencoder draws them; a denoising one removes noise."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from img2img.inference.checks import check_folders
 from img2img.latents.runner import Devices, open_autoencoder
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from img2img.tasks import Autoencoder
 
 
@@ -40,8 +37,8 @@ def reconstruct(
 ) -> ReconstructResult:
     """Writes the autoencoder's reconstruction of each image; outputs keep tree, name, size, depth and metadata.
 
-    Images are scaled to the network's size, and their reconstructions back to the images' own. One that was trained
-    with a `corruption` (a denoising autoencoder) gives the clean image.
+    Images are scaled to the network's size, and their reconstructions back to the images' own. A model that was
+    trained with a `corruption` (a denoising autoencoder) gives the clean image.
 
     Args:
         input: Folder (searched recursively) or image.
@@ -52,9 +49,6 @@ def reconstruct(
         progress: Whether to show a bar.
         devices: accelerator, devices, num_nodes, precision and batch_size, see `img2img.latents.runner.Devices`.
 
-    Returns:
-        What was written, and what could not be.
-
     Raises:
         UserError: If there are no images, outputs are there or would lie among the inputs, no image can be written, or
             the model is not an autoencoder.
@@ -62,14 +56,8 @@ def reconstruct(
     """
     from img2img.latents.rewriting import plan_outputs, write_outputs
 
-    source, destination, where = Path(input), Path(output), Devices(**devices)
-    check_folders(source, destination)
-    jobs, refused = plan_outputs(source, destination, overwrite)
+    source, where = Path(input), Devices(**devices)
+    jobs, refused = plan_outputs(source, Path(output), overwrite)
     task = open_autoencoder(model, trust)
-
-    def make(task: Autoencoder, image: Tensor) -> Tensor:
-        reconstruction: Tensor = task(image)
-        return reconstruction
-
-    files, unwritten = write_outputs(task, source, jobs, make, where, progress=progress)
+    files, unwritten = write_outputs(task, source, jobs, lambda task, image: task(image), where, progress=progress)
     return ReconstructResult(tuple(files), (*refused, *unwritten))

@@ -1,4 +1,4 @@
-"""Files of images, changed or replaced by what an autoencoder makes of them: tree, names and metadata are kept."""
+"""Image files that an autoencoder changes or replaces; tree, names and metadata are kept."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from img2img.errors import UserError, printable
-from img2img.inference.jobs import Job, list_jobs, reason_of
+from img2img.inference.checks import check_folders
+from img2img.inference.jobs import Job, list_jobs
 from img2img.latents.runner import Batch, Devices, run_over
 
 if TYPE_CHECKING:
@@ -19,36 +20,34 @@ if TYPE_CHECKING:
     from img2img.tasks import Autoencoder
 
 Making = Callable[["Autoencoder", "Tensor"], "Tensor"]
-"""Maps a model and images N×C×H×W to images of the same shape, or to what is to be added to them."""
+"""Maps a model and images N×C×H×W to images of the same shape, or to what is added to them."""
 
 
 def plan_outputs(source: Path, destination: Path, overwrite: bool) -> tuple[list[Job], list[str]]:
-    """Finds the images and decides where the outputs go.
+    """Returns the images to work on, and a line for each file that cannot be used: unreadable, or of several pages.
 
-    Args:
-        source: Folder, searched recursively, or image.
-        destination: Folder, which gets the same tree; or an image's name, where the source is one.
-        overwrite: Whether outputs that are there may be replaced.
-
-    Returns:
-        The images to work on, and a line for each file that cannot be: unreadable, or of several pages.
+    The source is a folder, searched recursively, or an image; the destination a folder, which gets the same tree, or
+    for an image also an image's name.
 
     Raises:
-        UserError: If there is nothing to work on, or an output is there that may not be replaced.
+        UserError: If the places are wrong (see `check_folders`), there is no image to work on, or an output exists that
+            may not be replaced.
     """
-    found = [_of_one_page(job) for job in list_jobs(source, destination)]
-    jobs, problems = [job for job in found if not job.problem], [job.problem for job in found if job.problem]
+    check_folders(source, destination)
+    jobs, problems = [], []
+    for job in list_jobs([source], destination):
+        pages = 1 if job.header is None else job.header.pages
+        problem = job.problem if pages == 1 else f"{job.source}: it has {pages} pages; give them one by one"
+        if problem:
+            problems.append(problem)
+        else:
+            jobs.append(job)
     if not jobs:
-        raise UserError(f"none of the {len(problems)} image file(s) can be used, for one: {printable(problems[0])}")
+        raise UserError(f"none of the {len(problems)} image file(s) can be used; the first: {printable(problems[0])}")
     there = next((job.destination for job in jobs if job.destination.exists()), None)
     if there is not None and not overwrite:
         raise UserError(f"{there} is there already; choose another output, or replace it with --overwrite")
     return jobs, problems
-
-
-def _of_one_page(job: Job) -> Job:
-    pages = 1 if job.header is None else job.header.pages
-    return job if pages == 1 else replace(job, problem=f"{job.source}: it has {pages} pages; give them one by one")
 
 
 def write_outputs(
@@ -65,41 +64,34 @@ def write_outputs(
     Args:
         task: The model.
         source: Folder of the images, or the one image.
-        jobs: The images, and where they go.
+        jobs: The images and their destinations.
         make: Called with the model and each batch of images, on its device.
         where: Where to compute.
-        added: Whether what is made is added to the image, so that its detail stays, instead of replacing it.
+        added: Whether the result is added to the image, so that its detail stays, instead of replacing it.
         progress: Whether to show a bar.
 
     Returns:
-        The files that were written, and a line for each image that was not; of all processes, on every process.
+        The files that were written, and a line for each image that was not; the same on every process.
 
     Raises:
         UserError: If no image could be written.
     """
     from img2img.data.labelled_images import LabelledImages
-    from img2img.latents.prediction import EachImage
 
     def ask(task: Autoencoder, batch: Batch) -> dict[str, Tensor]:
         return {"output": make(task, batch["image"])}
 
-    def write(n: int, values: NDArray[np.float32]) -> None:
-        try:
-            _write_one(jobs[n], values, added)
-        except (OSError, ValueError) as error:
-            raise ValueError(reason_of(error, jobs[n].source)) from error
-
     size, channels = task.network.image_size, task.network.in_channels
     data = LabelledImages(source, size, channels, where.batch_size, paths=[job.source for job in jobs])
-    rows = run_over(task, data, ask, where, [EachImage(write)], progress)
+    rows = run_over(task, data, ask, where, lambda n, values: _write_one(jobs[n], values, added), progress)
     problems = [str(row["problem"]) for row in rows if row["problem"]]
     if len(problems) == len(jobs):
-        raise UserError(f"none of the {len(jobs)} image(s) can be written, for one: {printable(problems[0])}")
+        raise UserError(f"none of the {len(jobs)} image(s) can be written; the first: {printable(problems[0])}")
     return [jobs[int(row["n"])].destination for row in rows if not row["problem"]], problems
 
 
 def _write_one(job: Job, values: NDArray[np.float32], added: bool) -> None:
-    """Writes H×W×C of the model's size and channels in the image's own, or adds them to the image."""
+    """Writes H×W×C at the image's size and with its channels, or adds them to the image."""
     import numpy as np
 
     from img2img.data.scaling import scale_to
@@ -107,10 +99,9 @@ def _write_one(job: Job, values: NDArray[np.float32], added: bool) -> None:
 
     image = read_image(job.source)
     height, width, channels = image.pixels.shape
-    scaled = to_channels(scale_to(values, (height, width)), channels)
-    dtype = image.pixels.dtype
+    scaled, dtype = to_channels(scale_to(values, (height, width)), channels), image.pixels.dtype
     if added:
         scaled = to_float(image.pixels) + scaled
-    # Floats may stand for more than white; what the file's own values are is left to it.
+    # A float image may hold values above 1, which from_float would clip.
     pixels = scaled if added and dtype == np.float32 else from_float(scaled, dtype)
     write_image(job.destination, replace(image, pixels=pixels))

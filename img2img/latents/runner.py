@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from img2img.errors import UserError, printable
 
 if TYPE_CHECKING:
-    from lightning.pytorch import Callback, LightningDataModule
+    from lightning.pytorch import LightningDataModule
 
+    from img2img.latents.prediction import Write
     from img2img.tasks import Autoencoder, Task
 
 AnyTask = TypeVar("AnyTask", bound="Task")
@@ -47,26 +48,38 @@ class Devices:
             raise UserError("--batch_size and --num_nodes must be at least 1")
 
 
-def open_autoencoder(model: str | Path | Autoencoder, trust: Sequence[str] = ()) -> Autoencoder:
-    """Returns an autoencoder from a checkpoint, or a copy of the given one, in evaluation mode.
+def open_task(model: str | Path | Task, trust: Sequence[str] = ()) -> Task:
+    """Returns a task from a checkpoint, or a copy of the given one, which stays as it is, in evaluation mode.
 
-    Args:
-        model: Checkpoint, or a task. What is done with the copy (other devices, another precision) leaves it alone.
-        trust: Further packages whose classes the checkpoint may name.
+    `trust` names further packages whose classes the checkpoint may name.
+
+    Raises:
+        FileNotFoundError: If the checkpoint does not exist.
+    """
+    from img2img.tasks.recipe import load
+
+    return (load(model, trust) if isinstance(model, str | Path) else copy.deepcopy(model)).eval()
+
+
+def name_of(model: str | Path | Task) -> str:
+    """Returns what messages call a model."""
+    return str(model) if isinstance(model, str | Path) else "the model"
+
+
+def open_autoencoder(model: str | Path | Task, trust: Sequence[str] = ()) -> Autoencoder:
+    """Opens an autoencoder with `open_task`.
 
     Raises:
         UserError: If the model is not an autoencoder.
         FileNotFoundError: If the checkpoint does not exist.
     """
     from img2img.tasks import Autoencoder
-    from img2img.tasks.recipe import load
 
-    task = load(model, trust) if isinstance(model, str | Path) else model
+    task = open_task(model, trust)
     if not isinstance(task, Autoencoder):
-        what = str(model) if isinstance(model, str | Path) else "the model"
-        kind = type(task).__name__
-        raise UserError(f"{what} ({kind}) is not an autoencoder: train one with autoencode.yaml or vae.yaml")
-    return (copy.deepcopy(task) if task is model else task).eval()
+        what = f"{name_of(model)} ({type(task).__name__})"
+        raise UserError(f"{what} is not an autoencoder: train one with autoencode.yaml or vae.yaml")
+    return task
 
 
 def run_over(
@@ -74,10 +87,10 @@ def run_over(
     data: LightningDataModule,
     function: Callable[[AnyTask, Batch], dict[str, Any]],
     where: Devices | None = None,
-    callbacks: Sequence[Callback] = (),
+    write: Write | None = None,
     progress: bool = False,
 ) -> list[Row]:
-    """Runs a function of the model over all images.
+    """Runs a function of the model over all images; returns the rows of `img2img.latents.prediction.Applied`.
 
     Args:
         task: The model; it is moved to the devices, and back to the CPU.
@@ -85,19 +98,15 @@ def run_over(
         function: Called with the model and a batch on its device, under inference mode; returns tensors (or lists)
             with one row for each image.
         where: Where to compute; None for `Devices()`.
-        callbacks: Further callbacks, such as one that writes images.
+        write: Writes the `output` of the function, see `Applied`.
         progress: Whether to show a bar.
-
-    Returns:
-        A row for each image, in the order of the images, on every process; see `img2img.latents.prediction.Collect`.
     """
     from img2img.callbacks.progress import Progress
-    from img2img.latents.prediction import Applied, Collect
+    from img2img.latents.prediction import Applied
     from img2img.trainer import Trainer, quieten
 
     quieten()
-    where = Devices() if where is None else where
-    collect = Collect()
+    where = where or Devices()
     trainer = Trainer(
         accelerator=where.accelerator,
         devices=where.devices,
@@ -107,24 +116,22 @@ def run_over(
         enable_checkpointing=False,
         enable_model_summary=False,
         enable_progress_bar=progress,
-        callbacks=[*callbacks, collect, *([Progress()] if progress else [])],
+        callbacks=[Progress()] if progress else [],
     )
-    trainer.predict(Applied(task, function), datamodule=data, return_predictions=False)
-    return collect.rows
+    applied = Applied(task, function, write)
+    trainer.predict(applied, datamodule=data, return_predictions=False)
+    return applied.rows
 
 
 def first_process() -> bool:
-    """Returns whether this process is the one that prints and writes results; after `run_over`."""
+    """Returns whether this process is the one that prints and writes results; valid after `run_over`."""
     from img2img import trainer
 
     return trainer.first_process()
 
 
 def split_problems(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
-    """Splits rows into those of the images that could be read and the problems of the others.
-
-    Returns:
-        The rows without a problem, and a line for each image that has one.
+    """Returns the rows of the images that could be read, and a line for each of the others.
 
     Raises:
         UserError: If no image could be read.
@@ -132,6 +139,6 @@ def split_problems(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
     good = [row for row in rows if not row["problem"]]
     problems = [str(row["problem"]) for row in rows if row["problem"]]
     if not good:
-        one = f", for one: {printable(problems[0])}" if problems else ""
-        raise UserError(f"none of the {len(problems)} image file(s) can be read{one}")
+        first = f"; the first: {printable(problems[0])}" if problems else ""
+        raise UserError(f"none of the {len(problems)} image file(s) can be read{first}")
     return good, problems

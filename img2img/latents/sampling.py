@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Literal
 from img2img.errors import UserError, printable
 from img2img.inference.checks import check_free
 from img2img.latents.pictures import check_picture, write_picture
-from img2img.latents.runner import open_autoencoder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,8 +26,8 @@ class SampleResult:
 
     Attributes:
         origin: What the latents were drawn from, in words.
-        images: N×C×H×W on the CPU, in [0, 1] but for draws, which are not clamped; None where they went to a folder,
-            which may hold more than the memory.
+        images: N×C×H×W on the CPU, in [0, 1] except with `draw="sample"`, which is not clamped; None for a folder,
+            which may hold more images than the memory.
         files: What was written: the sheet, or the folder's images.
         problems: A line for each image of a folder that could not be written.
     """
@@ -54,7 +53,7 @@ def sample(
 ) -> SampleResult:
     """Draws images of random latents: from the prior N(0, I) of a variational autoencoder.
 
-    A plain one has no prior; its latents come from a Gaussian fitted to the latents of its training images.
+    A plain autoencoder has no prior; its latents come from a Gaussian fitted to the latents of its training images.
 
     Args:
         output: The sheet to write, such as samples.png; or, without a suffix, a folder that gets 0000.png, 0001.png …
@@ -70,41 +69,33 @@ def sample(
         precision: 32-true (default), bf16-mixed, 16-mixed, bf16-true, 16-true, 64-true or auto.
         batch_size: Images that go through the network together (default: 32).
 
-    Returns:
-        The images, or where they were written.
-
     Raises:
         UserError: If a number is out of its range, the output cannot be written or is there, or the model is not an
-            autoencoder, has no distribution to draw from, or knows nothing of its training latents.
+            autoencoder, has no distribution to draw from, or has no statistics of its training latents.
         FileNotFoundError: If the checkpoint does not exist.
     """
     if n < 1 or seed < 0 or not 0 <= temperature < math.inf:
         raise UserError("--n must be at least 1, --seed and --temperature at least 0")
     if draw not in ("mean", "sample"):
         raise UserError(f"--draw {draw} is neither mean nor sample")
-    if batch_size < 1:
-        raise UserError("--batch_size must be at least 1")
     target = None if output is None else Path(output)
     files = _single_files(target, n, overwrite)
     if not files:
         check_picture(target, overwrite=overwrite)
-    task = open_autoencoder(model, trust)
     import torch
 
     from img2img.imaging.drawing import draw_sheet
     from img2img.latents.one_device import OneDevice
     from img2img.tasks.latent_space import sampled_latents
 
-    device = OneDevice(task, accelerator, precision, batch_size)
+    device = OneDevice(model, accelerator, precision, batch_size, trust)
     latents, origin = sampled_latents(device.task, n, seed, temperature)
     batches = _batches(device, latents, draw, seed)
     if files:
-        problems = _write_each(batches, files)
-        if len(problems) == n:
-            raise UserError(f"none of the {n} image(s) can be written, for one: {printable(problems[0][1])}")
-        bad = {file for file, _ in problems}
-        written = tuple(file for file in files if file not in bad)
-        return SampleResult(origin, files=written, problems=tuple(problem for _, problem in problems))
+        written, problems = _write_each(batches, files)
+        if not written:
+            raise UserError(f"none of the {n} image(s) can be written; the first: {printable(problems[0])}")
+        return SampleResult(origin, files=tuple(written), problems=tuple(problems))
     images = torch.cat(list(batches))
     if target is not None:
         write_picture(target, draw_sheet(images, math.ceil(math.sqrt(n))))
@@ -112,11 +103,7 @@ def sample(
 
 
 def _single_files(target: Path | None, n: int, overwrite: bool) -> list[Path]:
-    """Returns the files of a folder of n images; none where the output is a sheet or nothing.
-
-    Raises:
-        UserError: If the folder is a file, or holds one of the files already.
-    """
+    """Returns the files of a folder of n images; an empty list if the output is a sheet or None."""
     if target is None or target.suffix:
         return []
     if target.exists() and not target.is_dir():
@@ -130,29 +117,26 @@ def _single_files(target: Path | None, n: int, overwrite: bool) -> list[Path]:
 
 def _batches(device: OneDevice, latents: Tensor, draw: str, seed: int) -> Iterator[Tensor]:
     """Yields the images of latents batch by batch, N×C×H×W on the CPU."""
-    import torch
-
     from img2img.tasks.latent_space import drawn_images
 
-    first = 0
-    for some in torch.split(latents, device.batch_size):
-        if draw == "mean":
-            yield device.decode(some)
-        else:
-            yield device.compute(partial(drawn_images, device.task, seed=seed, first=first), some)
-        first += len(some)
+    for first in range(0, len(latents), device.batch_size):
+        draws = partial(drawn_images, device.task, seed=seed, first=first)
+        make = device.task.decode if draw == "mean" else draws
+        yield device.compute(make, latents[first : first + device.batch_size])
 
 
-def _write_each(batches: Iterable[Tensor], files: Sequence[Path]) -> list[tuple[Path, str]]:
-    """Writes each image into its file; returns the files that could not be written, and why."""
+def _write_each(batches: Iterable[Tensor], files: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """Writes each image into its file; returns the files, and a line for each that could not be written."""
     from img2img.imaging.values import from_float
     from img2img.inference.jobs import reason_of
 
-    problems: list[tuple[Path, str]] = []
+    written: list[Path] = []
+    problems: list[str] = []
     images = (image for batch in batches for image in batch.permute(0, 2, 3, 1).numpy())
     for file, image in zip(files, images, strict=True):
         try:
             write_picture(file, from_float(image, "uint8"))
+            written.append(file)
         except (OSError, ValueError) as error:
-            problems.append((file, reason_of(error, file)))
-    return problems
+            problems.append(reason_of(error, file))
+    return written, problems

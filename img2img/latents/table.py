@@ -1,4 +1,4 @@
-"""The table of what an autoencoder makes of a folder of images, and the files that hold it: npz, CSV, Parquet."""
+"""The table of the latents and reconstruction errors of a folder's images, and its files: npz, CSV, Parquet."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ from img2img.imaging.parts import appearing
 SUFFIXES = (".npz", ".csv", ".parquet")
 Floats = NDArray[np.float32]
 
-_DAMAGE = (ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, zipfile.BadZipFile, csv.Error)
-"""What reading a file raises that is no table of latents."""
+_DAMAGE = (
+    *(ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, MemoryError),
+    *(zipfile.BadZipFile, csv.Error),
+)
+"""Exceptions from reading a file that is not a table of latents."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,13 +31,13 @@ class LatentTable:
     """N images as an autoencoder sees them.
 
     Attributes:
-        path: Their paths, relative to the folder, with forward slashes.
-        label: The folders that they lie in, relative to the same; empty at its top.
+        path: Paths relative to the encoded folder, with forward slashes.
+        label: Folders of the images, relative to the same; empty at its top.
         mu: Latents, N×k; of a variational model the posterior's mean.
         error: Mean squared error per value of the reconstruction from `mu`, for images in [0, 1]; N.
-        log_variance: Of the posterior, N×k; None where a code is a point.
+        log_variance: Log-variance of the posterior, N×k; None for a model without one.
         pca: Coordinates among the training images' principal components, as many as there are latents (fewer if there
-            were fewer images); None where the model knows none.
+            were fewer images); None for a model without PCA.
         pca_error: As `error`, of the reconstruction from `pca`.
         problems: A line for each file that could not be read; not saved.
     """
@@ -55,10 +58,11 @@ class LatentTable:
         """Writes the table in the format of the suffix; the file appears complete or not at all.
 
         An npz has the attributes as arrays; those that are None are absent. CSV and Parquet have the columns path,
-        label, error, pca_error, mu_0 …, log_variance_0 …, pca_0 ….
+        label, error, pca_error, mu_0 …, log_variance_0 …, pca_0 …. In CSV, names that a spreadsheet would compute begin
+        with `./`.
 
         Raises:
-            UserError: If the suffix is none of `SUFFIXES`, or Parquet's package is missing.
+            UserError: If the suffix is not one of `SUFFIXES`, or Parquet's package is missing.
         """
         check_format(output)
         save = {".npz": self._save_npz, ".csv": self._save_csv, ".parquet": self._save_parquet}[output.suffix.lower()]
@@ -67,11 +71,11 @@ class LatentTable:
 
     @classmethod
     def load(cls, path: Path) -> LatentTable:
-        """Reads a file that `save` wrote, of the format that its suffix says; runs no code that may stand in it.
+        """Reads a file that `save` wrote, in the format of its suffix; runs no code from the file.
 
         Raises:
-            FileNotFoundError: If there is no such file.
-            UserError: If it holds no such table, or Parquet's package is missing.
+            FileNotFoundError: If the file does not exist.
+            UserError: If it is not such a table, or Parquet's package is missing.
         """
         if not path.is_file():
             raise FileNotFoundError(f"{path} does not exist; `img2img encode IN {path} --model M` writes it")
@@ -82,35 +86,33 @@ class LatentTable:
         try:
             table = cls(**read(path))
         except _DAMAGE as error:
-            raise UserError(f"{path} is no table of latents: write one with `img2img encode IN OUT.npz`") from error
-        table._check(path)
+            raise UserError(f"{path} is not a table of latents: write one with `img2img encode IN OUT.npz`") from error
+        parts = (getattr(table, name) for name in _SAVED)
+        if {len(part) for part in parts if part is not None} != {len(table)} or table.mu.ndim != 2:
+            raise UserError(f"{path} is damaged: its arrays differ in length; write it again with `img2img encode`")
         return table
 
-    def _check(self, path: Path) -> None:
-        parts = (getattr(self, name) for name in _SAVED)
-        if {len(part) for part in parts if part is not None} != {len(self)} or self.mu.ndim != 2:
-            raise UserError(f"{path} is damaged: its arrays differ in length; write it again with `img2img encode`")
-
     def _save_npz(self, part: Path) -> None:
-        found = {name: getattr(self, name) for name in _SAVED}
-        arrays: dict[str, Any] = {name: np.asarray(values) for name, values in found.items() if values is not None}
+        arrays: dict[str, Any] = {name: getattr(self, name) for name in _SAVED if getattr(self, name) is not None}
         with part.open("wb") as file:  # a name would get .npz appended
             np.savez(file, **arrays)
 
     def _save_csv(self, part: Path) -> None:
         columns = dict(self._columns())
-        # Names that are not valid Unicode get into the file as the bytes that they are on the disk.
+        # Names that are not valid Unicode are written as the bytes that they have on the disk.
         with part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
             writer = csv.writer(file)
             writer.writerow(columns)
             for row in zip(*columns.values(), strict=True):
-                writer.writerow(value if isinstance(value, str) else f"{value:.9g}" for value in row)
+                writer.writerow(cell(value) if isinstance(value, str) else f"{value:.9g}" for value in row)
 
     def _save_parquet(self, part: Path) -> None:
         import pyarrow
         from pyarrow import parquet
 
-        columns = {name: _unicode(values) for name, values in self._columns()}
+        columns: dict[str, Any] = dict(self._columns())
+        for name in ("path", "label"):  # Parquet holds Unicode alone: other bytes of names become escapes
+            columns[name] = [text.encode("utf-8", "backslashreplace").decode() for text in columns[name]]
         parquet.write_table(pyarrow.table(columns), part)
 
     def _columns(self) -> Iterator[tuple[str, Sequence[str] | Floats]]:
@@ -127,11 +129,22 @@ class LatentTable:
 _SAVED = tuple(field.name for field in fields(LatentTable) if field.name != "problems")
 
 
+_WIDE = ("\uff1d", "\uff0b", "\uff0d", "\uff20")  # = + - @ of full width, which East Asian spreadsheets compute
+
+
+def cell(text: str) -> str:
+    """Returns a path or label as a spreadsheet shows it: one like `=1+2` would be computed, so it becomes `./=1+2`.
+
+    It still leads to the same file.
+    """
+    return f"./{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n", *_WIDE)) else text
+
+
 def check_format(output: Path) -> None:
-    """Refuses a table that could not be written.
+    """Checks that a table can be written.
 
     Raises:
-        UserError: If the suffix is none of `SUFFIXES`, or Parquet's package is missing.
+        UserError: If the suffix is not one of `SUFFIXES`, or Parquet's package is missing.
     """
     if output.suffix.lower() not in SUFFIXES:
         raise UserError(f"{output}: a table of latents is written as {', '.join(SUFFIXES)}")
@@ -144,11 +157,15 @@ def _check_parquet() -> None:
         import pyarrow.parquet  # noqa: F401
     except ImportError as error:
         raise UserError(
-            "Parquet needs a package more: pip install '.[parquet]' in a clone of img2img, or write .csv"
+            "Parquet needs another package: pip install '.[parquet]' in a clone of img2img, or write .csv"
         ) from error
 
 
 def _read_npz(path: Path) -> dict[str, Any]:
+    with zipfile.ZipFile(path) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+    if size > 20 * path.stat().st_size:  # latents compress badly: this is a file made to fill the memory
+        raise ValueError("expands too far")
     with np.load(path, allow_pickle=False) as file:
         arrays: dict[str, Any] = {name: file[name] for name in _SAVED if name in file}
     return arrays | {name: arrays[name].tolist() for name in ("path", "label")}
@@ -168,7 +185,7 @@ def _read_parquet(path: Path) -> dict[str, Any]:
 
 def _of_columns(columns: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
     """Returns the table's attributes from flat columns, such as `mu` from mu_0 and mu_1."""
-    found: dict[str, Any] = {name: list(columns[name]) for name in ("path", "label")}
+    found: dict[str, Any] = {name: [text.removeprefix("./") for text in columns[name]] for name in ("path", "label")}
     for name in ("error", "pca_error"):
         if name in columns:
             found[name] = np.array(columns[name], np.float32)
@@ -177,10 +194,3 @@ def _of_columns(columns: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
         if count:
             found[name] = np.stack([np.array(columns[f"{name}_{i}"], np.float32) for i in range(count)], 1)
     return found
-
-
-def _unicode(values: Sequence[str] | Floats) -> Any:
-    """Returns names as Parquet can hold them: with escapes for bytes that are not valid Unicode."""
-    if isinstance(values, np.ndarray):
-        return values
-    return [name.encode("utf-8", "backslashreplace").decode() for name in values]

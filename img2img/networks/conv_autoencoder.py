@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,18 +23,15 @@ class ConvAutoencoder(LatentNetwork):
     do not depend on its batch.
 
     Args:
-        image_size: As in `LatentNetwork`; padded internally to a multiple of 2^levels.
-        in_channels: As in `LatentNetwork`.
+        image_size: Height and width of the images, in pixels; padded internally to a multiple of 2^levels.
+        in_channels: Channels of the images: 3 for RGB, 1 for gray.
         channels: Width of each level, from the finest to the coarsest.
         blocks: Residual blocks of each level, in the encoder and in the decoder.
-        latent_dim: As in `LatentNetwork`.
-        per_latent: As in `LatentNetwork`.
-        per_value: As in `LatentNetwork`.
         standardise: Removes brightness and contrast from the image before the convolutions: the last two latents are
             the mean and the logarithm of the standard deviation of its values, the others describe the rest. The same
             object under another light then differs only in these two (as in reversible instance normalisation, Kim et
             al., ICLR 2022).
-        linear: As in `LatentNetwork`.
+        kwargs: Arguments of every `LatentNetwork`.
 
     Raises:
         ValueError: If `channels` is empty, or `standardise` is combined with `linear`, a `per_value` above 1 or fewer
@@ -45,20 +44,17 @@ class ConvAutoencoder(LatentNetwork):
         in_channels: int = 1,
         channels: Sequence[int] = (32, 64, 128, 256),
         blocks: int = 1,
-        latent_dim: int = 10,
-        per_latent: int = 1,
-        per_value: int = 1,
         standardise: bool = False,
-        linear: bool = False,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(image_size, in_channels, latent_dim, per_latent, per_value, linear)
+        super().__init__(image_size, in_channels, **kwargs)
         if not channels:
             raise ValueError("channels must name the width of at least one level, such as [32, 64, 128]")
-        if standardise and (latent_dim < 3 or per_value != 1 or linear):
+        if standardise and (self.latent_dim < 3 or self.per_value != 1 or self.linear is not None):
             raise ValueError("standardise: true needs a latent_dim of at least 3, per_value: 1 and linear: false")
         self.standardise, self.stride = standardise, 2 ** len(channels)
         self.coarse = (channels[-1], *(-(-side // self.stride) for side in self.image_size))
-        features = self.coarse[0] * self.coarse[1] * self.coarse[2]
+        features = math.prod(self.coarse)
         self.encoder = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(fine, coarse, 4, stride=2, padding=1),
@@ -67,8 +63,8 @@ class ConvAutoencoder(LatentNetwork):
             )
             for fine, coarse in pairwise((in_channels, *channels))
         )
-        self.to_latent = nn.Linear(features, latent_dim * per_latent)
-        self.from_latent = nn.Linear(latent_dim - 2 if standardise else latent_dim, features)
+        self.to_latent = nn.Linear(features, self.latent_dim * self.per_latent)
+        self.from_latent = nn.Linear(self.latent_dim - 2 if standardise else self.latent_dim, features)
         self.decoder = nn.Sequential(
             *(
                 nn.Sequential(
@@ -79,14 +75,14 @@ class ConvAutoencoder(LatentNetwork):
                 for coarse, fine in pairwise((*reversed(channels), channels[0]))
             ),
             nn.ReLU(),
-            last := nn.Conv2d(channels[0], in_channels * per_value, 3, padding=1),
+            last := nn.Conv2d(channels[0], in_channels * self.per_value, 3, padding=1),
         )
-        if linear:  # the convolutions add nothing at first
+        if self.linear is not None:  # the convolutions add nothing at first
             for parameter in (*self.to_latent.parameters(), *last.parameters()):
                 nn.init.zeros_(parameter)
 
     def layers(self, image: Tensor) -> list[Tensor]:
-        """Returns each level's output for the images, N×channels×h×w, and last the encoder's."""
+        """Returns each level's output for the images, N×channels×h×w, and last the latents; see `LatentNetwork`."""
         height, width = image.shape[-2:]
         mean, log_spread = _brightness_and_contrast(image)
         values = (image - mean[:, :, None, None]) / log_spread.exp()[:, :, None, None] if self.standardise else image

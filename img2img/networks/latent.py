@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -96,13 +97,11 @@ class DenseAutoencoder(LatentNetwork):
     """Fully connected autoencoder, as in Hinton & Salakhutdinov, "Reducing the dimensionality of data", Science 2006.
 
     Args:
-        image_size: As in `LatentNetwork`.
-        in_channels: As in `LatentNetwork`.
-        latent_dim: As in `LatentNetwork`.
+        image_size: Height and width of the images, in pixels.
+        in_channels: Channels of the images: 3 for RGB, 1 for gray.
+        latent_dim: Number of latents of an image.
         hidden: Widths of the encoder's hidden layers; the decoder's are the same in reverse.
-        per_latent: As in `LatentNetwork`.
-        per_value: As in `LatentNetwork`.
-        linear: As in `LatentNetwork`.
+        kwargs: Arguments of every `LatentNetwork`.
     """
 
     def __init__(
@@ -111,19 +110,15 @@ class DenseAutoencoder(LatentNetwork):
         in_channels: int = 1,
         latent_dim: int = 10,
         hidden: Sequence[int] = (512, 128),
-        per_latent: int = 1,
-        per_value: int = 1,
-        linear: bool = False,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(image_size, in_channels, latent_dim, per_latent, per_value, linear)
+        super().__init__(image_size, in_channels, latent_dim, **kwargs)
         values = in_channels * math.prod(self.image_size)
-        self.encoder = nn.ModuleList(
-            nn.Linear(wide, narrow) for wide, narrow in pairwise((values, *hidden, latent_dim * per_latent))
-        )
-        self.decoder = nn.ModuleList(
-            nn.Linear(narrow, wide) for narrow, wide in pairwise((latent_dim, *reversed(hidden), values * per_value))
-        )
-        if linear:  # the other layers add nothing at first
+        encoder = (values, *hidden, latent_dim * self.per_latent)
+        decoder = (latent_dim, *reversed(hidden), values * self.per_value)
+        self.encoder = nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(encoder))
+        self.decoder = nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(decoder))
+        if self.linear is not None:  # the other layers add nothing at first
             for parameter in self.decoder[-1].parameters():
                 nn.init.zeros_(parameter)
 

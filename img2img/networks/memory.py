@@ -11,14 +11,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from img2img.errors import UserError
+
 SAFETY = 1.5
 """Factor on the counted bytes of tensors: kernels copy some of them to layouts of their own, and allocators keep pieces
 that they cannot reuse. On a CPU, in channels_last, the process grew by 0.95 to 1.36 times the count for our networks
 and a ResNet-18 U-Net; in contiguous layout, which tasks do not use, by up to 2.6."""
-SIDE = 512
-"""Side in pixels of the smaller of two test images on the meta device, where nothing is computed."""
-SMALL_SIDE = 128
-"""The same on the CPU, where the network really runs."""
+MOST_FIXED = 1 << 30
+"""The most bytes that a network may take whatever the size of the image, as one does that resizes to a fixed size."""
+SIDES = {"meta": 512, "cpu": 128}
+"""Side in pixels of the smaller of two test images; on the meta device nothing is computed."""
 
 
 def bytes_per_pixel(network: nn.Module, in_channels: int, dtype: torch.dtype = torch.float32) -> float:
@@ -35,8 +37,11 @@ def bytes_per_pixel(network: nn.Module, in_channels: int, dtype: torch.dtype = t
 
     Returns:
         Bytes per pixel, `SAFETY` included.
+
+    Raises:
+        UserError: If the network takes more than `MOST_FIXED` bytes for images of any size.
     """
-    for device, side in (("meta", SIDE), ("cpu", SMALL_SIDE)):
+    for device, side in SIDES.items():
         placed = copy.deepcopy(network).eval().to(device, dtype)
         try:
             small = _peak(placed, torch.empty(1, in_channels, side, side, dtype=dtype, device=device))
@@ -45,8 +50,32 @@ def bytes_per_pixel(network: nn.Module, in_channels: int, dtype: torch.dtype = t
             if device == "cpu":
                 raise
             continue  # operations that need contents, or tensors that a network puts on the CPU itself
+        if (fixed := 2 * small - large) > MOST_FIXED:
+            raise UserError(f"the network takes {fixed / 1e9:.1f} GB however small an image is; nothing can be planned")
         return SAFETY * (large - small) / side**2
     raise AssertionError("unreachable")
+
+
+def training_bytes(network: nn.Module, shape: tuple[int, int, int, int], dtype: torch.dtype = torch.float32) -> int:
+    """Returns the peak memory of a forward and backward pass in bytes, weights and optimizer excluded.
+
+    Counts as `bytes_per_pixel` does on the meta device, but without `SAFETY`: a lower bound.
+
+    Args:
+        network: Maps N×C×H×W to a tensor. It is not changed.
+        shape: N, C, H, W of a batch.
+        dtype: Type in which the network computes.
+
+    Raises:
+        Exception: Whatever the network raises on the meta device, where tensors have no contents.
+    """
+    placed = copy.deepcopy(network).to("meta", dtype)
+    image = torch.empty(shape, dtype=dtype, device="meta")
+    with _LiveStorages([*placed.parameters(), *placed.buffers()]) as live:
+        live.count(image)
+        placed(image).mean().backward()
+    peak: int = live.peak
+    return peak
 
 
 def _peak(network: nn.Module, image: Tensor) -> int:
@@ -59,11 +88,7 @@ def _peak(network: nn.Module, image: Tensor) -> int:
 
 
 class _LiveStorages(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's modes are untyped
-    """Adds up the storages of the tensors that operations return, until they are freed.
-
-    Args:
-        known: Tensors that are not counted, nor are views of them.
-    """
+    """Adds up the storages of the tensors that operations return until they are freed, except those of `known`."""
 
     def __init__(self, known: Iterable[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -71,15 +96,13 @@ class _LiveStorages(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
         self.seen = weakref.WeakSet(tensor.untyped_storage() for tensor in known)
 
     def count(self, tensor: Tensor) -> None:
-        """Counts a tensor's storage once, until it is freed."""
+        """Counts a tensor's storage, once."""
         storage = tensor.untyped_storage()
-        if storage in self.seen:
-            return
-        self.seen.add(storage)
-        size = storage.nbytes()
-        self.alive += size
-        self.peak = max(self.peak, self.alive)
-        weakref.finalize(storage, self._free, size)
+        if storage not in self.seen:
+            self.seen.add(storage)
+            self.alive += storage.nbytes()
+            self.peak = max(self.peak, self.alive)
+            weakref.finalize(storage, self._free, storage.nbytes())
 
     def _free(self, size: int) -> None:
         self.alive -= size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -37,15 +38,12 @@ class PublishedNetwork(nn.Module):
         Under autocast the network still computes in the type of its weights: the last layer often outputs the image
         itself, and bfloat16 has only 128 levels between one half and one.
         """
-        # One image at a time, as descriptors expect: some add channels of their own to the image, such as DRUNet's.
-        x = x.to(self._descriptor.dtype)
-        images = [x[i : i + 1] for i in range(len(x))]
-        device = x.device.type
-        # Checked first, because devices without autocast (torch's "meta") do not accept the context either.
-        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
-            with torch.autocast(device, enabled=False):
-                return torch.cat([self._call(image) for image in images])
-        return torch.cat([self._call(image) for image in images])
+        x, device = x.to(self._descriptor.dtype), x.device.type
+        # Devices without autocast (torch's "meta") do not accept the context either.
+        usable = torch.amp.is_autocast_available(device)
+        with torch.autocast(device, enabled=False) if usable else nullcontext():
+            # One image at a time, as descriptors expect: some add channels of their own, such as DRUNet's.
+            return torch.cat([self._call(x[i : i + 1]) for i in range(len(x))])
 
     def _call(self, image: Tensor) -> Tensor:
         parts = (image[:, :-1], image[:, -1:]) if self.masked else (image,)

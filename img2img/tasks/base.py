@@ -22,8 +22,7 @@ OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 """An optimizer class with all its arguments but the parameters; in YAML a `class_path` with `init_args`."""
 
 Batch = dict[str, Any]
-"""A batch of the data module: input, target, mask (N×C×H×W), n, path; see `img2img.data.pairs`. For restoring: input,
-and mask if there is one; see `img2img.inference.tiles`."""
+"""A batch of the data module, see `img2img.data.pairs`; for restoring just input, and mask if there is one."""
 
 
 class Task(LightningModule):
@@ -90,23 +89,20 @@ class Task(LightningModule):
 
         3 if the first convolution has neither 1 nor 3 channels (behind a pixel-unshuffle, say).
         """
-        declared, first = self.network_channels, self._first_channels
-        return declared if declared is not None else first if first in (1, 3) else 3
+        channels = self.network_inputs
+        return channels if self.network_channels is not None or channels in (1, 3) else 3
 
     @property
     def network_inputs(self) -> int:
-        """Input channels of the network, including a mask's."""
-        return self.network_channels or self._first_channels
+        """Input channels of the network, including a mask's: those it declares, else its first convolution's."""
+        first = next((module.in_channels for module in self.network.modules() if isinstance(module, nn.Conv2d)), 3)
+        return self.network_channels or first
 
     @property
     def network_channels(self) -> int | None:
         """Input channels that the network declares as `in_channels`; None if it declares none."""
         declared = getattr(self.network, "in_channels", None)
         return declared if isinstance(declared, int) else None
-
-    @property
-    def _first_channels(self) -> int:
-        return next((m.in_channels for m in self.network.modules() if isinstance(m, nn.Conv2d)), 3)
 
     @property
     def scale(self) -> int:
@@ -141,7 +137,7 @@ class Task(LightningModule):
     def _new_optimizer(self) -> torch.optim.Optimizer:
         weights = self.network.parameters()  # not the loss's, which may have parameters too
         given = {"lr": self.lr, "weight_decay": self.weight_decay}
-        asked = {name: value for name, value in given.items() if value is not None}
+        asked: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         factory: Any = self.optimizer
         if factory is not None:
             try:
@@ -149,14 +145,9 @@ class Task(LightningModule):
                 return optimizer
             except (ValueError, TypeError) as error:
                 raise UserError(f"--model.optimizer: {error}") from error
-        return torch.optim.AdamW(
-            weights,
-            lr=asked.get("lr", 1.5e-3),
-            weight_decay=asked.get("weight_decay", 0.0),
-            betas=self.betas,
-            # Lightning refuses to clip gradients of a fused optimizer under autocast (Lightning #21435).
-            fused=not str(self.trainer.precision).endswith("mixed"),
-        )
+        # Lightning refuses to clip gradients of a fused optimizer under autocast (Lightning #21435).
+        fused = not str(self.trainer.precision).endswith("mixed")
+        return torch.optim.AdamW(weights, betas=self.betas, fused=fused, **{"lr": 1.5e-3, "weight_decay": 0.0} | asked)
 
     def _lr_factor(self, step: int) -> float:
         if self.decay_steps is not None:
@@ -168,8 +159,7 @@ class Task(LightningModule):
         """Returns the fraction of `trainer.max_time` that has passed, so that the decay ends with the run."""
         timers = (callback for callback in self.trainer.callbacks if isinstance(callback, Timer))  # type: ignore[attr-defined]
         timer = next(timers, None)
-        remaining = None if timer is None else timer.time_remaining()
-        if timer is None or remaining is None:
+        if timer is None or (remaining := timer.time_remaining()) is None:
             return 0.0
         elapsed = timer.time_elapsed()
         # The first process's clock for all: with different learning rates their weights would drift apart.
@@ -217,6 +207,12 @@ class Task(LightningModule):
             group.update({name: given[name] for name in _SETTINGS & given.keys()})
             group["initial_lr"], group["lr"] = given["lr"], given["lr"] * factor
         scheduler.base_lrs = [given["lr"] for given in asked]
+        # Fused optimizers walk through memory, and another strategy may have saved their state in another order.
+        for parameter, state in optimizer.state.items():
+            for name, value in state.items():
+                same_kind = isinstance(value, Tensor) and value.shape == parameter.shape
+                if same_kind and value.stride() != parameter.stride():
+                    state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the recipe under our own key: plain data, from which `img2img.load` rebuilds the task."""

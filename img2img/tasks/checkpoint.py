@@ -6,6 +6,7 @@ import pickle
 import re
 import struct
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,19 @@ from torch import nn
 from img2img.errors import UserError
 from img2img.shipped import is_safetensors
 from img2img.tasks.packed import DamagedFile, read_packed
+from img2img.tasks.untrusted import TooLarge, check_archive, check_contents
 
 CHECKPOINT_KEY = "img2img"
 CHECKPOINT_FORMAT = 1
 OF_TRAINING = ("decay_from", "optimizer")
-"""What a checkpoint holds under `CHECKPOINT_KEY` only for training to go on."""
+"""Entries under `CHECKPOINT_KEY` that only continued training needs."""
+_STATE = {"optimizer_states": list, "lr_schedulers": list, "loops": dict, "epoch": int, "global_step": int}
+"""Types of the entries that continued training needs, which are Lightning's."""
+_DAMAGE = (
+    *(EOFError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError, MemoryError),
+    *(struct.error, zipfile.BadZipFile),
+)
+"""Exceptions of a file that is not what it seems to be."""
 
 
 class CheckpointError(UserError):
@@ -51,11 +60,21 @@ def read_weights(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"the checkpoint {path} does not exist")
     if is_safetensors(path):
-        return _read_safetensors(path)
+        try:
+            state, about = read_packed(path)
+        except DamagedFile as error:
+            raise CheckpointError(str(error)) from error
+        if about is None:
+            return dict(state)
+        return {"state_dict": state, CHECKPOINT_KEY: about | {"format": CHECKPOINT_FORMAT}}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # torch's remarks on files that are rejected below
+            check_archive(path)
             contents = torch.load(path, map_location="cpu", weights_only=True)
+        check_contents(contents, path.stat().st_size)
+    except TooLarge as error:
+        raise CheckpointError(f"{path} is not a safe checkpoint: {error}") from error
     except (pickle.UnpicklingError, RuntimeError) as error:
         code = _code_in(str(error))
         if code is None:
@@ -66,7 +85,7 @@ def read_weights(path: Path) -> dict[str, Any]:
             "file"
         ) from error
     # torch reads any file with the suffix .safetensors as one, and this is not.
-    except (SafetensorError, EOFError, LookupError, ValueError, TypeError, AttributeError, struct.error) as error:
+    except (*_DAMAGE, SafetensorError) as error:
         raise CheckpointError(f"{path} is not a checkpoint, or is damaged") from error
     if not isinstance(contents, dict):
         raise CheckpointError(f"{path} holds no state_dict but a {type(contents).__name__}")
@@ -81,16 +100,6 @@ def _code_in(refusal: str) -> str | None:
     return None if found is None else f"a call of {found[1]}"
 
 
-def _read_safetensors(path: Path) -> dict[str, Any]:
-    try:
-        state, about = read_packed(path)
-    except DamagedFile as error:
-        raise CheckpointError(str(error)) from error
-    if about is None:
-        return dict(state)
-    return {"state_dict": state, CHECKPOINT_KEY: about | {"format": CHECKPOINT_FORMAT}}
-
-
 def copy_weights(path: Path, network: nn.Module) -> None:
     """Copies the (averaged) network weights of a checkpoint or packed model into a network of the same architecture.
 
@@ -99,20 +108,27 @@ def copy_weights(path: Path, network: nn.Module) -> None:
         FileNotFoundError: If there is no such file.
     """
     state: dict[str, Any] = read_checkpoint(path)["state_dict"]
-    prefix = "network."
-    weights = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    own = "network."
+    weights = {name.removeprefix(own): value for name, value in state.items() if name.startswith(own)}
     check_fit(weights, network, path)
     network.load_state_dict(weights)
 
 
-def check_weights(path: Path, task: nn.Module) -> None:
-    """Checks that a checkpoint's weights fit a task.
+def check_weights(path: Path, task: nn.Module, resumes: bool = False) -> None:
+    """Checks that a checkpoint's weights fit a task, and if a run is to resume from it, that it holds a run's state.
 
     Raises:
         CheckpointError: If the file is not a checkpoint, or its weights do not fit.
         FileNotFoundError: If there is no such file.
     """
-    check_fit(read_checkpoint(path)["state_dict"], task, path)
+    checkpoint = read_checkpoint(path)
+    check_fit(checkpoint["state_dict"], task, path)
+    whole = all(isinstance(checkpoint.get(name), kind) for name, kind in _STATE.items())
+    if resumes and not (whole and isinstance(checkpoint["loops"].get("fit_loop"), dict)):
+        raise CheckpointError(
+            f"{path} holds a model, not the state of a run that could resume; --model.weights {path} starts a new run "
+            "from it"
+        )
 
 
 def read_recipe(path: Path) -> dict[str, Any] | None:
@@ -128,10 +144,9 @@ def read_recipe(path: Path) -> dict[str, Any] | None:
 
 
 def load_state(path: Path, task: LightningModule) -> dict[str, Any]:
-    """Loads a checkpoint or packed model into a task: the weights, and the data stored with them.
+    """Loads a checkpoint or packed model into a task, and returns the data stored with the weights.
 
-    Returns:
-        The stored data about the model: version, recipe, seed, statistics.
+    These are version, recipe, seed and statistics.
 
     Raises:
         CheckpointError: If the file is damaged or not a checkpoint, or its weights do not fit.

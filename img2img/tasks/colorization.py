@@ -40,9 +40,8 @@ class Colorization(Restoration):
     ) -> None:
         if network is None:
             network = RestorationUNet(1, 2, (64, 128, 256, 384), shuffle=4, bias=True, residual=False)
-        loss = ChromaLoss() if loss is None else loss
         metrics = [DeltaE2000(), ChromaPSNR(), Colorfulness()] if metrics is None else metrics
-        super().__init__(network, loss, metrics, hole_loss=False, **kwargs)
+        super().__init__(network, ChromaLoss() if loss is None else loss, metrics, hole_loss=False, **kwargs)
 
     def forward_batch(self, batch: Batch) -> Tensor:
         """Returns the network's prediction of the chroma."""
@@ -78,21 +77,13 @@ class Colorization(Restoration):
         return with_chroma(to_gray(batch["input"]).clamp(0, 1), colour)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Colourises images.
-
-        Args:
-            image: N×C×H×W float32 in [0, 1], C = 1 or 3, of any size from 1×1; only the luma is used.
-
-        Returns:
-            N×3×H×W in [0, 1], with the luma of the image.
-        """
+        """Colourises images N×C×H×W in [0, 1], C = 1 or 3, of any size from 1×1; returns N×3×H×W with their luma."""
         batch = {"input": image}
         return self.finish(self.forward_batch(batch), batch)
 
     def restore_once(self, image: Tensor, mask: Tensor | None = None, uncertainty: bool = False) -> Tensor:
         """Colourises gray images and recolours RGB images."""
-        coloured: Tensor = self(image)
-        return coloured
+        return self.forward(image)
 
 
 def to_gray(image: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The evidence lower bound of images, and how many latents its parts show to be active."""
+"""The evidence lower bound, and how many latents are active."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-DECODED_AT_ONCE = 64  # latents, for their images are in memory together
-LOG_VARIANCE = (-14.0, 6.0)  # soft bounds: a standard deviation of 0.001 to 20, where the prior's is 1
+DECODED_AT_ONCE = 64  # latents: their images are in memory together
+LOG_VARIANCE = (-14.0, 6.0)  # soft bounds: a standard deviation from 0.001 to 20; the prior's is 1
 ACTIVE = 0.01
 """A latent is active if the variance of its posterior's mean over the images is larger (Burda et al., section 5.2)."""
 
 
 class Elbo(NamedTuple):
-    """The evidence lower bound of N images, in nats and as its two parts.
+    """The evidence lower bound of N images, as its two parts in nats.
 
     Attributes:
         log_likelihood: log p(image | latent), summed over the values, at one latent drawn from the posterior; N.
@@ -45,16 +45,15 @@ def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 
 def active_units(means: Tensor) -> int:
-    """Returns how many latents are active, of posterior means images×latents (Burda et al. 2016)."""
+    """Returns the number of active latents, given posterior means images×latents (Burda et al. 2016)."""
     return int((means.var(0) > ACTIVE).sum())
 
 
 def collapse_warning(active: int, latents: int, beta: float, free_bits: float, kl_warmup: float) -> str:
     """Returns a warning of posterior collapse, with settings that may help."""
     return (
-        f"{active} of {latents} latents are active, so most say nothing of the image (posterior collapse): try a "
-        f"smaller beta than {beta:g}, more free_bits than {free_bits:g} (such as 0.1), or a longer kl_warmup than "
-        f"{kl_warmup:g}"
+        f"{active} of {latents} latents are active; most carry no information (posterior collapse): try a smaller beta "
+        f"than {beta:g}, more free_bits than {free_bits:g} (such as 0.1), or a longer kl_warmup than {kl_warmup:g}"
     )
 
 
@@ -64,10 +63,10 @@ def importance_bound(
     """Returns the importance-weighted bound on log p(image), N in nats (Burda et al. 2016, equation 8).
 
     Args:
-        mean: Of the posteriors, N×k.
-        log_variance: Of the posteriors, N×k.
+        mean: Mean of the posteriors, N×k.
+        log_variance: Log-variance of the posteriors, N×k.
         noise: Standard normal, N×samples×k.
-        log_likelihood: Returns log p(image | latent), N×s, for s latents of each image, N×s×k; asked for a few at once.
+        log_likelihood: Returns log p(image | latent), N×s, for s latents of each image, N×s×k.
     """
     mean, log_variance, weights = mean[:, None], log_variance[:, None], []
     for some in torch.split(noise, max(1, DECODED_AT_ONCE // len(noise)), 1):

@@ -18,8 +18,8 @@ class Inpainting(Restoration):
     """Trains a network to fill holes.
 
     The network gets the image, black in the hole, and the mask as one more channel (1 = hole). The loss covers only the
-    hole; outside it the output is the unchanged input. Logs `val/psnr_hole` and `val/psnr_hole_input`, of the hole
-    alone, beside the metrics of `Restoration`, which are of the whole image; `val/loss` is of the hole.
+    hole; outside it the output is the unchanged input. Logs `val/psnr_hole` and `val/psnr_hole_input` too; the metrics
+    of `Restoration` are of the whole image, `val/loss` is of the hole.
 
     Args:
         network: Any module that maps N×(C+1)×H×W to N×C×H×W; None for `InpaintingUNet()`.
@@ -43,7 +43,7 @@ class Inpainting(Restoration):
     @property
     def in_channels(self) -> int:
         """Channels of the images: the network's without the mask; 3 if these are neither 1 nor 3."""
-        channels = (self.network_channels or self._first_channels) - 1
+        channels = self.network_inputs - 1
         return channels if channels in (1, 3) else 3
 
     def forward_batch(self, batch: Batch) -> Tensor:

@@ -1,4 +1,4 @@
-"""Latents worth a look: draws from the prior, the straight line between two, one latent moved at a time."""
+"""Latents of interest: draws from the prior, the straight line between two, one latent moved at a time."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ Decode = Callable[[Tensor], Tensor]
 
 
 def training_latents(task: Autoencoder) -> Distribution:
-    """Returns how the latents of the model's training images are distributed.
+    """Returns the distribution of the latents of the model's training images.
 
     Raises:
-        UserError: If the checkpoint was written before they were measured.
+        UserError: If the checkpoint was written before training ended, when they are measured.
     """
     known = task.statistics.latents
     if known is None:
         raise UserError(
-            "this checkpoint knows nothing of the codes of its training images, which are measured when training ends: "
-            "go on with img2img fit … --ckpt_path last"
+            "this checkpoint does not hold the latents of its training images, which are measured when training ends: "
+            "continue with img2img fit … --ckpt_path last"
         )
     return known
 
@@ -34,40 +34,37 @@ def training_latents(task: Autoencoder) -> Distribution:
 def sampled_latents(task: Autoencoder, count: int, seed: int = 0, temperature: float = 1.0) -> tuple[Tensor, str]:
     """Draws latents from the prior N(0, I) of a variational autoencoder, or from a Gaussian fitted to training latents.
 
-    Latent i depends on the seed and on i alone.
-
     Args:
         task: The model.
-        count: How many latents.
-        seed: Of the draws.
-        temperature: Factor of the latents' spread.
+        count: Number of latents.
+        seed: Seed of the draws; latent i depends only on it and on i.
+        temperature: Factor on the latents' spread.
 
     Returns:
-        The latents, count×k on the CPU, and in words what they were drawn from.
+        The latents, count×k on the CPU, and in words the distribution that they come from.
 
     Raises:
-        UserError: If the model has no prior and knows nothing of its training latents.
+        UserError: If the model has neither a prior nor `training_latents`.
     """
     rows = [draws_of_sample(seed, i)[0].standard_normal(task.network.latent_dim) for i in range(count)]
     noise = temperature * torch.from_numpy(np.stack(rows))
-    if task.per_latent > 1:  # mean and variance: a posterior that was held near N(0, I)
+    if task.per_latent > 1:  # mean and variance: training kept the posterior near N(0, I)
         return noise.float(), "the prior N(0, I)"
     known = training_latents(task)
     variances, axes = torch.linalg.eigh(known.covariance.double())
     spread = (axes * variances.clamp_min(0).sqrt()) @ axes.T  # the symmetric root, which is unique
     latents = known.mean.double() + noise @ spread
-    return latents.float(), "a Gaussian fitted to the codes of its training images"
+    return latents.float(), "a Gaussian fitted to the latents of its training images"
 
 
 def drawn_images(task: Autoencoder, latents: Tensor, seed: int, first: int = 0) -> Tensor:
     """Draws images from the distributions over pixels that latents define.
 
-    Image i depends on its latent, the seed and i alone.
-
     Args:
         task: The model.
         latents: N×k, on the model's device.
-        seed: Of the draws. The first generator of a sample makes its latent, the second one makes its pixels.
+        seed: Seed of the draws; an image depends only on it, its number and its latent. A sample's first generator
+            draws its latent (see `sampled_latents`), its second one its pixels.
         first: Number of the first image.
 
     Returns:
@@ -83,20 +80,19 @@ def drawn_images(task: Autoencoder, latents: Tensor, seed: int, first: int = 0) 
 
 
 def straight_line(first: Tensor, last: Tensor, steps: int) -> tuple[Tensor, list[float]]:
-    """Returns the latents on the straight line between two, steps×k with both ends, and how far each is on the way."""
+    """Returns latents on the straight line between two, steps×k with both ends, and their fractions of the way."""
     fractions = torch.linspace(0, 1, steps)
     return torch.lerp(first, last, fractions[:, None]), fractions.tolist()
 
 
 def quantile_values(quantiles: Tensor, steps: int) -> tuple[list[float], Tensor]:
-    """Returns equally spaced levels between the lowest and highest of `QUANTILES`, and the latents' values there.
+    """Returns `steps` levels from the lowest to the highest of `QUANTILES`, and the latents' values there, steps×k.
+
+    Levels between the known ones, and their values, are interpolated.
 
     Args:
-        quantiles: The latents' values at `QUANTILES`, one row for each, k columns.
-        steps: How many levels; those between the known ones are interpolated, and so are their values.
-
-    Returns:
-        The levels in [0, 1], and the values, steps×k.
+        quantiles: The latents' quantiles at `QUANTILES`, one row per level, k columns.
+        steps: Number of levels.
     """
     known = np.arange(len(QUANTILES))
     places = np.linspace(0, len(QUANTILES) - 1, steps)
@@ -105,15 +101,12 @@ def quantile_values(quantiles: Tensor, steps: int) -> tuple[list[float], Tensor]
 
 
 def one_moved(latent: Tensor, moved: Sequence[int], values: Tensor) -> Tensor:
-    """Returns a latent vector with one of its numbers at a time set to each of its values.
+    """Returns copies of a latent vector, m×steps×k, in each of which one of the m `moved` latents has another value.
 
     Args:
         latent: k numbers.
-        moved: Which of them are moved, m indices.
-        values: What each of the k takes, steps×k.
-
-    Returns:
-        m×steps×k.
+        moved: Indices of the latents to move, m of them.
+        values: Values of all latents, steps×k.
     """
     found = latent.repeat(len(moved), len(values), 1)
     for row, d in enumerate(moved):
@@ -122,17 +115,14 @@ def one_moved(latent: Tensor, moved: Sequence[int], values: Tensor) -> Tensor:
 
 
 def effects(decode: Decode, latent: Tensor, moved: Sequence[int], ends: Tensor, at_once: int = 32) -> Tensor:
-    """Returns how much each of some latents changes an image.
+    """Returns the mean squared change of an image when a latent moves from one value to another, for m latents.
 
     Args:
         decode: Maps latents to images.
-        latent: Of the image, k numbers.
-        moved: The latents to try, m indices.
-        ends: Two values of each latent, 2×k.
-        at_once: How many of them to decode together.
-
-    Returns:
-        For each of `moved` the mean squared change of the image from the first of its values to the second; m.
+        latent: Latents of the image, k numbers.
+        moved: Indices of the latents to move, m of them.
+        ends: The two values of each latent, 2×k.
+        at_once: Number of images to decode together.
     """
     found = []
     for first in range(0, len(moved), at_once):

@@ -1,7 +1,7 @@
 """Likelihoods: distributions over images that a decoder's output parametrises, with log-probabilities and samples.
 
-A decoder outputs any real numbers; a likelihood turns them into parameters, such that 0 is a sensible start: a mean of
-0.5, and a log scale of -2 if each value has its own scale. The arithmetic is float32 at least, whatever the decoder's.
+A decoder outputs any real numbers; a likelihood turns them into parameters, in float32 at least. Zeros are a sensible
+start: a mean of 0.5, and a log scale of -2 if each value has its own scale.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Likelihood(nn.Module, ABC):
     """A distribution over images, independent at each value given the decoder's output.
 
     `raw` is always the decoder's output, N×(per_value·C)×H×W: all C channels of the first parameter, then all C of the
-    second. Shapes that do not fit raise `UserError`.
+    second. Wrong shapes raise `UserError`.
 
     Attributes:
         per_value: Decoder outputs for each value of the image.
@@ -51,12 +51,7 @@ class Likelihood(nn.Module, ABC):
 
     @abstractmethod
     def draw(self, raw: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Returns a sample N×C×H×W, not clamped: it may leave [0, 1] if the distribution does.
-
-        Args:
-            raw: The decoder's output.
-            generator: Random generator on the device of `raw`; None for PyTorch's own.
-        """
+        """Returns a sample N×C×H×W, not clamped to [0, 1]; `generator` is on the device of `raw`, or PyTorch's own."""
 
     @abstractmethod
     def scale(self, raw: Tensor) -> Tensor:
@@ -75,15 +70,14 @@ class Likelihood(nn.Module, ABC):
 
     def _split(self, raw: Tensor, target: Tensor | None = None) -> tuple[Tensor, ...]:
         """Checks the shapes, and returns each parameter's raw values, N×C×H×W in float32 at least."""
-        name, count = type(self).__name__, self.per_value
+        name, count, given = type(self).__name__, self.per_value, list(raw.shape)
         if target is not None:
-            wanted = [target.shape[0], count * target.shape[1], *target.shape[2:]]
-            if list(raw.shape) != wanted:
-                images = list(target.shape)
-                raise UserError(f"{name} needs decoder output {wanted} for images {images}, not {list(raw.shape)}")
+            images = n, channels, *size = list(target.shape)
+            if given != (wanted := [n, count * channels, *size]):
+                raise UserError(f"{name} needs decoder output {wanted} for images {images}, not {given}")
         elif raw.shape[1] % count:
             raise UserError(f"{name} needs {count} decoder outputs for each value, not {raw.shape[1]} in all")
-        return raw.to(torch.promote_types(raw.dtype, torch.float32)).chunk(self.per_value, 1)
+        return raw.to(torch.promote_types(raw.dtype, torch.float32)).chunk(count, 1)
 
 
 class _LocationScale(Likelihood):
@@ -121,7 +115,9 @@ class _LocationScale(Likelihood):
         return centre + START_MEAN, low + F.softplus(log_scale - low)
 
 
-class _Gaussian(_LocationScale):
+class PixelGaussian(_LocationScale):
+    """A Gaussian with its own mean and σ at each value; log σ is softly clamped to [-6, 1]."""
+
     _deviation = 1.0
 
     def log_prob(self, raw: Tensor, target: Tensor) -> Tensor:
@@ -133,7 +129,7 @@ class _Gaussian(_LocationScale):
         return torch.randn(like.shape, generator=generator, device=like.device, dtype=like.dtype)
 
 
-class SharedGaussian(_Gaussian):
+class SharedGaussian(PixelGaussian):
     """A Gaussian around the decoder's mean, with one optimal σ for all values.
 
     The σ-VAE of Rybkin, Daniilidis and Levine, "Simple and effective VAE training with calibrated decoders", ICML 2021:
@@ -167,8 +163,7 @@ class SharedGaussian(_Gaussian):
     def training_loss(self, raw: Tensor, target: Tensor) -> Tensor:
         """Returns -log p in nats per image: in training with the batch's own σ, otherwise with the stored σ.
 
-        Training also updates `mean_square`, and its gradient flows through σ: it is that of
-        D/2 · log(mean squared error) for D values per image.
+        Training updates `mean_square`. The gradient flows through σ, as in D/2 · log(mean squared error) for D values.
         """
         if not self.training:
             return super().training_loss(raw, target)
@@ -209,10 +204,6 @@ class SharedGaussian(_Gaussian):
         (centre,) = self._split(raw, target)
         log_scale = 0.5 * (self.mean_square + self._floor).log()
         return centre + START_MEAN, log_scale.to(centre.dtype).expand_as(centre)
-
-
-class PixelGaussian(_Gaussian):
-    """A Gaussian with its own mean and σ at each value; log σ is softly clamped to [-6, 1]."""
 
 
 class Laplace(_LocationScale):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 
 import torch
 from torch import Tensor, nn
@@ -97,8 +98,7 @@ class ChromaClasses(nn.Module):
             index = self.cell_of[cell].clamp_min(0)[:, None]
             entropy = entropy - fraction[:, None] * log_probability.gather(1, index)
         weight = saturation_weight(target, self.saturation)
-        loss: Tensor = (weight * entropy).mean() / weight.mean()
-        return loss
+        return (weight * entropy).mean() / weight.mean()
 
     def decode(self, output: Tensor) -> Tensor:
         """Returns the annealed mean of logits N×channels×H×W: chroma N×2×H×W."""
@@ -116,10 +116,9 @@ class ChromaClasses(nn.Module):
         right_cb, right_cr = part.unbind(1)
         side = 2 * self._radius + 1
         corners = []
-        for up in (0, 1):
-            for right in (0, 1):
-                fraction = (right_cb if up else 1 - right_cb) * (right_cr if right else 1 - right_cr)
-                corners.append(((cb + up) * side + cr + right, fraction))
+        for up, right in product((0, 1), repeat=2):
+            fraction = (right_cb if up else 1 - right_cb) * (right_cr if right else 1 - right_cr)
+            corners.append(((cb + up) * side + cr + right, fraction))
         return corners
 
 

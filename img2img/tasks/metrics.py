@@ -13,7 +13,6 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from img2img.tasks.colour import chroma
 
 MAX_PSNR = 100.0  # dB
-_SSIM_WINDOW = 11
 
 
 class Images(NamedTuple):
@@ -36,7 +35,7 @@ class Metric(nn.Module, ABC):
     """Base class of metrics of one image; a module, so that a recipe can name it.
 
     Attributes:
-        name: Name of the output's value; `<name>_input` is the same of the input, where it makes sense.
+        name: Name of the output's value; the input's, where it makes sense, is `<name>_input`.
         words: Template of a caption, with {before} and {after}; empty for metrics without such a pair.
     """
 
@@ -73,7 +72,7 @@ class SSIM(Metric):
 
     def forward(self, images: Images) -> dict[str, float]:
         """Returns the value."""
-        if min(images.target.shape[-2:]) < _SSIM_WINDOW:
+        if min(images.target.shape[-2:]) < 11:  # the window
             return {}
         value = structural_similarity_index_measure(images.output, images.target, data_range=1.0)
         return {"ssim": float(value)}  # type: ignore[arg-type]
@@ -140,10 +139,7 @@ class Colorfulness(Metric):
         """Returns both values; no value for gray targets."""
         if images.target.shape[1] != 3:
             return {}
-        return {
-            "colorfulness": colorfulness(images.output),
-            "colorfulness_target": colorfulness(images.target),
-        }
+        return {"colorfulness": colorfulness(images.output), "colorfulness_target": colorfulness(images.target)}
 
 
 def as_8_bit(image: Tensor) -> Tensor:

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import Optimizer
 
+from img2img.distributed import part_like, whole
+
 # Coefficients of the quintic whose iteration drives singular values towards 1 fastest (Jordan 2024).
 _QUINTIC = (3.4445, -4.7750, 2.0315)
 
@@ -92,13 +94,15 @@ class MuonAdamW(Optimizer):
                 # Fading values must become zeros, not denormal numbers, see `orthogonalise`.
                 state["momentum"] = F.hardshrink(state["momentum"].lerp_(gradient, 1 - group["momentum"]), 1e-30)
                 # Nesterov's, in channels-last memory order: the order of the columns does not matter.
-                momenta.append(gradient.lerp(state["momentum"], group["momentum"]).movedim(1, -1).flatten(1))
+                direction = whole(gradient.lerp(state["momentum"], group["momentum"]))
+                momenta.append(direction.movedim(1, -1).flatten(1))
             # Matrices with more rows than columns get longer steps, so that outputs change equally.
             length = group["lr"] * math.sqrt(max(1, rows / columns))
             updates = orthogonalise(torch.stack(momenta), group["steps"])
             for parameter, update in zip(alike, updates, strict=True):
                 last = parameter.movedim(1, -1)
-                last.mul_(1 - group["lr"] * group["weight_decay"]).add_(update.reshape(last.shape), alpha=-length)
+                step = part_like(update.reshape(last.shape).movedim(-1, 1), parameter).movedim(1, -1)
+                last.mul_(1 - group["lr"] * group["weight_decay"]).add_(step, alpha=-length)
 
     def _adamw(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         beta1, beta2 = group["betas"]

@@ -32,12 +32,11 @@ def write_packed(path: Path, state: Mapping[str, Tensor], about: Mapping[str, An
     Args:
         path: The file; it is written completely or not at all.
         state: The task's state_dict.
-        about: What the checkpoint holds beside the weights: version, recipe, statistics; plain data and tensors.
+        about: Version, recipe, statistics: plain data and tensors.
         precision: Type of the stored weights; integers, and the tensors of `about`, keep their type.
 
     Raises:
-        ValueError: If a weight is not finite or too large for the precision, or `about` holds anything but plain data
-            and tensors.
+        ValueError: If a weight is not finite or too large for the precision, or `about` holds anything else.
     """
     dtype = getattr(torch, precision)
     tensors = {}
@@ -63,7 +62,7 @@ def read_packed(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
         converted to float32.
 
     Raises:
-        DamagedFile: If the file is truncated, its header is invalid, its format is newer, or its content was changed.
+        DamagedFile: If the file is truncated or was changed, its header is invalid, or its format is newer.
     """
     try:
         with safe_open(path, "pt") as file:
@@ -75,14 +74,13 @@ def read_packed(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
         return tensors, None
     try:
         data = json.loads(header[PACKED_KEY])
-        digest = data.pop("digest", None) if isinstance(data, dict) else None
     except (ValueError, RecursionError) as error:
         raise DamagedFile(f"{path} is damaged: the model data in its header is not JSON") from error
     if not isinstance(data, dict):
         raise DamagedFile(f"{path} is damaged: the model data in its header is not a dictionary")
     if data.get("format") != PACKED_FORMAT:
         raise DamagedFile(f"{path} was written by a newer img2img, or is damaged: update img2img and try again")
-    if digest is None or digest != _digest(data, tensors):
+    if data.pop("digest", None) != _digest(data, tensors):
         raise DamagedFile(f"{path} is damaged: its content is not what was written; get the file again")
     del data["format"]
     kept = {name: tensors.pop(name) for name in list(tensors) if name.startswith(_KEPT)}

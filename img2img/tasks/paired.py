@@ -26,10 +26,11 @@ class Score:
 
 
 class Evaluated(TypedDict):
-    """Result of a validation or test step: the output, N×C×H×W in [0, 1], and a caption for each image."""
+    """Result of a validation or test step: the output, N×C×H×W in [0, 1], a caption for each image, and σ if known."""
 
     output: Tensor
     captions: list[str]
+    sigma: Tensor | None
 
 
 class PairedTask(Task):
@@ -44,8 +45,7 @@ class PairedTask(Task):
         loss: Any module that maps (output, target) to a scalar.
         metrics: Metrics beside PSNR and SSIM. The first, if any, is shown in captions and in the last line.
         hole_loss: Computes the loss over the masked pixels only.
-        kwargs: Arguments of every `Task`: lr, betas, weight_decay, warmup_steps, final_lr_share, weights, optimizer,
-            decay_steps.
+        kwargs: Arguments of every `Task`.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class PairedTask(Task):
         assert isinstance(first, Metric)
         return first
 
-    # Methods that tasks may override ------------------------------------------------------------------------------
+    # Methods that tasks may override -----------------------------------------------------------------------------
 
     def forward_batch(self, batch: Batch) -> Tensor:
         """Returns the network's output for a batch, as the loss takes it."""
@@ -89,6 +89,10 @@ class PairedTask(Task):
         """Converts `forward_batch`'s result to images N×C×H×W in [0, 1]."""
         return raw.float().clamp(0, 1)
 
+    def sigma_of(self, raw: Tensor) -> Tensor | None:
+        """Returns the σ of the output's error, N×C×H×W, if `forward_batch`'s result holds one."""
+        return None
+
     def compare(self, raw: Tensor, target: Tensor, mask: Tensor) -> Tensor:
         """Returns the loss over the hole, or over everything if there is no hole (a mean over no pixel is NaN)."""
         hole = mask.bool().expand_as(target)
@@ -102,7 +106,7 @@ class PairedTask(Task):
         images = Images(seen, as_8_bit(output.float()), item["target"], item["mask"])
         return {name: value for metric in self.metrics for name, value in metric(images).items()}
 
-    # Training and evaluation ------------------------------------------------------------------------------------
+    # Training and evaluation -------------------------------------------------------------------------------------
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Returns the loss of a batch."""
@@ -113,11 +117,7 @@ class PairedTask(Task):
         return loss
 
     def _check(self, batch: Batch) -> None:
-        """Checks the channels, and warns if the loss has no masked pixels.
-
-        Raises:
-            UserError: If network and data differ in channels.
-        """
+        """Checks the channels, and warns if the loss has no masked pixels."""
         given, wanted = self.channels_given(batch), self.network_channels
         if wanted is not None and wanted != given:
             raise UserError(
@@ -129,23 +129,6 @@ class PairedTask(Task):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Evaluated:
         """Scores a batch and returns its output for the callbacks that show it."""
-        return self._evaluate(batch)
-
-    def test_step(self, batch: Batch, batch_idx: int) -> Evaluated:
-        """Scores a batch and returns its output."""
-        return self._evaluate(batch)
-
-    def on_validation_epoch_end(self) -> None:
-        """Logs the means over all ranks' images."""
-        self._log_scores("val")
-
-    def on_test_epoch_end(self) -> None:
-        """Logs the means over all ranks' images."""
-        self._log_scores("test")
-
-    # Scores ------------------------------------------------------------------------------------------------------
-
-    def _evaluate(self, batch: Batch) -> Evaluated:
         raw = self.forward_batch(batch)
         output = self.finish(raw, batch)
         captions = []
@@ -155,12 +138,21 @@ class PairedTask(Task):
                 item = {key: batch[key][i : i + 1].float() for key in ("input", "target", "mask")}
                 item_raw = raw[i : i + 1].float()
                 values = self.measure(item, item_raw, output[i : i + 1])
-                values["loss"] = float(self.loss_of(item_raw, item))
-                values |= more[i]
+                values |= {"loss": float(self.loss_of(item_raw, item))} | more[i]
                 captions.append(self.headline.caption(values))
                 if batch["counted"][i]:
                     self._scores.append(Score(int(batch["n"][i]), batch["corruption"][i], values))
-        return {"output": output, "captions": captions}
+        return {"output": output, "captions": captions, "sigma": self.sigma_of(raw)}
+
+    test_step = validation_step
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the means over all ranks' images."""
+        self._log_scores("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Logs the means over all ranks' images."""
+        self._log_scores("test")
 
     def measure_batch(self, batch: Batch) -> list[dict[str, float]]:
         """Returns a task's additional values of each image, computed for a whole batch at once."""
@@ -170,15 +162,13 @@ class PairedTask(Task):
         # Sorted, so that the sums do not depend on the number of ranks.
         scores = sorted(gather(self._scores), key=lambda score: score.n)
         self._scores.clear()
-        by_corruption: dict[str, list[Score]] = {}
+        corruptions = dict.fromkeys(score.corruption for score in scores)
+        found: dict[str, dict[str, list[float]]] = {}  # by metric and corruption
         for score in scores:
-            by_corruption.setdefault(score.corruption, []).append(score)
-        for name in dict.fromkeys(name for score in scores for name in score.values):
-            means = {}
-            for corruption, group in by_corruption.items():
-                values = [score.values[name] for score in group if name in score.values]
-                if values:
-                    means[corruption] = sum(values) / len(values)
+            for name, value in score.values.items():
+                found.setdefault(name, {each: [] for each in corruptions})[score.corruption].append(value)
+        for name, by_corruption in found.items():
+            means = {corruption: sum(values) / len(values) for corruption, values in by_corruption.items() if values}
             if len(means) > 1 and name != "loss":
                 for corruption, mean in means.items():
                     self.log(f"{stage}/{name}/{corruption}", mean, sync_dist=True)

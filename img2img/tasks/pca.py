@@ -1,10 +1,10 @@
-"""Principal components of images in closed form: the linear reference that stands beside every autoencoder."""
+"""Principal components of images in closed form: the linear reference of every autoencoder."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,14 +17,14 @@ from img2img.networks import LinearAutoencoder
 
 @dataclass(frozen=True, eq=False)
 class PrincipalComponents:
-    """An affine subspace of images, with how far the data spread along its axes and away from them.
+    """An affine subspace of images, and the variance of the data along its axes and away from them.
 
     Attributes:
         mean: The mean image, D = C·H·W values.
-        axes: k×D, orthonormal, that of the largest variance first.
-        variances: Of the data along each axis, k values.
-        residual: Mean variance along each of the D - k directions that are left: the noise of probabilistic PCA
-            (Tipping & Bishop 1999, equation 8).
+        axes: k×D, orthonormal, sorted by variance, the largest first.
+        variances: Variance of the data along each axis, k values.
+        residual: Mean variance along the other D - k directions: the noise of probabilistic PCA (Tipping & Bishop
+            1999, equation 8).
     """
 
     mean: Tensor
@@ -57,22 +57,23 @@ class PrincipalComponents:
 
     def to(self, device: torch.device) -> PrincipalComponents:
         """Returns it on a device."""
-        return PrincipalComponents(self.mean.to(device), self.axes.to(device), self.variances.to(device), self.residual)
+        moved = {name: getattr(self, name).to(device) for name in ("mean", "axes", "variances")}
+        return replace(self, **moved)
 
     def plain(self) -> dict[str, Any]:
         """Returns it as tensors and numbers, for a checkpoint."""
-        return {name: getattr(self, name) for name in ("mean", "axes", "variances", "residual")}
+        return dict(vars(self))
 
 
 def fit_principal(batches: Iterable[NDArray[np.float32]], count: int) -> PrincipalComponents:
     """Fits principal components to images that need not fit in memory, by incremental SVD (scikit-learn).
 
-    Ross et al., "Incremental learning for robust visual tracking", IJCV 2008. More components are carried along than
-    asked for, since what is cut off at each step is lost.
+    Ross et al., "Incremental learning for robust visual tracking", IJCV 2008. Each step loses what it cuts off, so more
+    components are computed than returned.
 
     Args:
         batches: The images, N×C×H×W each.
-        count: How many components; fewer come back if there are fewer images or values.
+        count: Number of components; fewer are returned if there are fewer images or values.
 
     Returns:
         The components, float32 on the CPU.
@@ -87,11 +88,11 @@ def fit_principal(batches: Iterable[NDArray[np.float32]], count: int) -> Princip
     for chunk in chunks:
         fit.partial_fit(chunk)
     kept = min(count, carried)
-    seen = int(fit.n_samples_seen_)  # numpy's: a checkpoint with a scalar of numpy's is not loaded
+    seen = int(fit.n_samples_seen_)  # a checkpoint with a NumPy scalar cannot be loaded safely
     total = float(fit.var_.sum()) * seen / max(1, seen - 1)
     variances = np.nan_to_num(fit.explained_variance_[:kept])  # a single image has none
     left = total - float(variances.sum())
-    residual = float(max(left / max(1, first.shape[1] - kept), 1e-8))  # of data without noise; 0 would divide
+    residual = float(max(left / max(1, first.shape[1] - kept), 1e-8))  # data may have no noise, and `nats` divides
 
     def tensor(values: NDArray[Any]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
@@ -100,7 +101,7 @@ def fit_principal(batches: Iterable[NDArray[np.float32]], count: int) -> Princip
 
 
 def _at_least(batches: Iterable[NDArray[np.float32]], rows: int) -> Iterator[NDArray[np.float64]]:
-    """Yields N×D float64 chunks of at least so many rows, the last ones joined to the chunk before them."""
+    """Yields N×D float64 chunks of at least `rows` rows; a shorter rest is part of the last chunk."""
     waiting: list[NDArray[np.float64]] = []
     ready: NDArray[np.float64] | None = None
     for batch in batches:
@@ -114,40 +115,30 @@ def _at_least(batches: Iterable[NDArray[np.float32]], rows: int) -> Iterator[NDA
         yield np.concatenate(rest)
 
 
-def principal_of(basis: Tensor, mean: Tensor, images: Iterable[NDArray[np.float32]]) -> PrincipalComponents:
-    """Returns the principal axes of images within a subspace that a linear autoencoder has found.
-
-    With Q the basis and C the covariance of the images, the eigenvectors V of QᵀCQ give the axes QV (Baldi & Hornik
-    1989: the trained weights span the principal subspace, but are any basis of it).
-
-    Args:
-        basis: D×k, orthonormal columns.
-        mean: The images' mean, D values.
-        images: N×C×H×W each.
-    """
-    basis64, total, number = basis.double(), 0.0, 0
-    scatter = torch.zeros(basis.shape[1], basis.shape[1], dtype=torch.float64)
-    for batch in images:
-        centred = torch.from_numpy(batch).flatten(1).double() - mean.double()
-        inside = centred @ basis64
-        scatter, number, total = scatter + inside.T @ inside, number + len(batch), total + float((centred**2).sum())
-    variances, vectors = torch.linalg.eigh(scatter / max(1, number - 1))
-    variances, axes = variances.flip(0), (basis64 @ vectors.flip(1)).T
-    left = total / max(1, number - 1) - float(variances.sum())
-    residual = max(left / max(1, len(mean) - len(axes)), 1e-8)
-    return PrincipalComponents(mean, axes.float().contiguous(), variances.float(), residual)
-
-
 def principal_axes(
     network: nn.Module, reference: PrincipalComponents | None, images: Iterable[NDArray[np.float32]]
 ) -> PrincipalComponents | None:
     """Returns the principal axes that a linear autoencoder has found in its training images; None for other networks.
 
+    Trained weights span the principal subspace, but are any basis of it (Baldi & Hornik 1989). With Q an orthonormal
+    basis and C the covariance of the images, the eigenvectors V of QᵀCQ give the axes QV.
+
     Args:
         network: The autoencoder's.
         reference: Principal components of the training images, for their mean; without them None is returned.
-        images: The training images, N×C×H×W each; not looked at for other networks.
+        images: The training images, N×C×H×W each; not read for other networks.
     """
     if not isinstance(network, LinearAutoencoder) or reference is None:
         return None
-    return principal_of(network.principal_basis().cpu(), reference.mean.cpu(), images)
+    basis, mean = network.principal_basis().cpu().double(), reference.mean.cpu()
+    scatter = torch.zeros(basis.shape[1], basis.shape[1], dtype=torch.float64)
+    total, number = 0.0, 0
+    for batch in images:
+        centred = torch.from_numpy(batch).flatten(1).double() - mean.double()
+        inside = centred @ basis
+        scatter, number, total = scatter + inside.T @ inside, number + len(batch), total + float((centred**2).sum())
+    variances, vectors = torch.linalg.eigh(scatter / max(1, number - 1))
+    variances, axes = variances.flip(0), (basis @ vectors.flip(1)).T
+    left = total / max(1, number - 1) - float(variances.sum())
+    residual = max(left / max(1, len(mean) - len(axes)), 1e-8)
+    return PrincipalComponents(mean, axes.float().contiguous(), variances.float(), residual)

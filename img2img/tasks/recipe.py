@@ -21,13 +21,18 @@ from img2img.tasks.checkpoint import (
     OF_TRAINING,
     CheckpointError,
     check_fit,
+    read_recipe,
     read_weights,
 )
 from img2img.tasks.spandrel_models import published
+from img2img.tasks.untrusted import TooLarge, bounded_building, values_in
 
 # Not all of torch, whose other modules are not networks. Not torchmetrics: some of its metrics, which are modules too,
 # load models by name from a hub, including their code.
 TRUSTED_PACKAGES = ("img2img", "torch.nn", "torchvision")
+
+MOST_VALUES, DEEPEST = 10_000, 40
+"""The most values, and levels of them, in the recipe of a file; ours have about 30 and 8."""
 
 SHORT_NAMES = ("img2img.tasks", "img2img.networks", "torch.nn")
 """Where `build` looks for class names without a package."""
@@ -51,7 +56,7 @@ def build(recipe: dict[str, Any], trust: Collection[str] = ()) -> Task:
     _check_packages(recipe, packages)  # everything, before the first import
     task = _build(recipe, Task, packages)
     assert isinstance(task, Task)
-    task.recipe = recipe
+    task.recipe = _without_weights(recipe)
     return task
 
 
@@ -83,28 +88,28 @@ def load(model: str | Path, trust: Collection[str] = ()) -> Task:
         raise CheckpointError(f"{path} was written by a newer img2img, or is damaged: update img2img and try again")
     recipe = about.get("recipe")
     if not isinstance(recipe, dict):
-        raise CheckpointError(f"{path} holds no recipe: its task was built by hand; make it with img2img.build(recipe)")
+        raise CheckpointError(
+            f"{path} holds no recipe, because img2img.build did not make its task: make the same task with "
+            f"img2img.build(recipe), then task.load_state_dict(torch.load({str(path)!r})['state_dict'])"
+        )
     try:
+        _check_shape(recipe)
+        recipe = _without_weights(recipe)
         packages = _trusted(trust)
         _check_packages(recipe, packages)
-        _check_size(recipe, checkpoint["state_dict"], packages)
+        with torch.device("meta"), bounded_building(checkpoint["state_dict"].values()):  # shapes without memory
+            _build(recipe, Task, packages)
         task = build(recipe, trust)
-    except CheckpointError as error:
+    except (CheckpointError, TooLarge) as error:
         raise CheckpointError(f"{path}: {error}") from error
-    except RecursionError as error:
-        raise CheckpointError(f"{path}: its recipe is nested too deeply") from error
     check_fit(checkpoint["state_dict"], task, path)
     task.load_state_dict(checkpoint["state_dict"])
     try:
-        task.on_load_checkpoint({CHECKPOINT_KEY: _of_the_model(about)})  # the data stored with the weights
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        of_model = {name: value for name, value in about.items() if name not in OF_TRAINING}
+        task.on_load_checkpoint({CHECKPOINT_KEY: of_model})
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
         raise CheckpointError(f"{path} is damaged: the data stored with its weights cannot be read") from error
     return task.eval()
-
-
-def _of_the_model(about: dict[str, Any]) -> dict[str, Any]:
-    """Returns what a checkpoint says of its model, without the state of its training."""
-    return {name: value for name, value in about.items() if name not in OF_TRAINING}
 
 
 def _with_full_names(value: Any) -> Any:
@@ -126,22 +131,66 @@ def _trusted(trust: Collection[str]) -> set[str]:
     return {*TRUSTED_PACKAGES, *([trust] if isinstance(trust, str) else trust)}
 
 
-def _check_size(recipe: dict[str, Any], state: dict[str, Any], packages: set[str]) -> None:
-    """Rejects a recipe whose network is far larger than the weights that come with it, before allocating memory for it.
+def _check_shape(recipe: Any) -> None:
+    """Checks that a recipe from a file is plain data of the form that `_build` takes.
 
     Raises:
-        CheckpointError: If the network is far larger.
+        CheckpointError: If it is not.
+        TooLarge: If it is nested too deeply, or has too many values.
     """
+    for value in values_in(recipe, MOST_VALUES, DEEPEST):
+        if isinstance(value, dict) and not all(isinstance(key, str) for key in value):
+            raise CheckpointError("its recipe has a key that is not a name")
+        for key in ("init_args", "dict_kwargs") if isinstance(value, dict) and "class_path" in value else ():
+            if not isinstance(value.get(key) or {}, dict):
+                kind = type(value[key]).__name__
+                raise CheckpointError(f"the {key} of its recipe are not names with values, but of type {kind}")
+
+
+def network_of(path: Path, within: dict[str, Any]) -> dict[str, Any] | None:
+    """Returns the network in a file's recipe; None if there is none, or it names a class that another network does not.
+
+    Args:
+        path: A checkpoint or packed model.
+        within: The network of a config, `{"class_path": …, "init_args": {…}}`, whose classes alone are trusted.
+
+    Raises:
+        CheckpointError: If the file is damaged, or holds code.
+        FileNotFoundError: If there is no such file.
+    """
+    recipe = read_recipe(path)
+    if recipe is None:
+        return None
+    try:
+        _check_shape(recipe)
+    except (CheckpointError, TooLarge) as error:
+        raise CheckpointError(f"{path}: {error}") from error
     network = (recipe.get("init_args") or {}).get("network")
-    if not isinstance(network, dict):
-        return
-    with torch.device("meta"):  # shapes without memory
-        built = _build(network, nn.Module, packages)
-    assert isinstance(built, nn.Module)
-    wanted = sum(parameter.numel() for parameter in built.parameters())
-    given = sum(value.numel() for value in state.values() if isinstance(value, torch.Tensor))
-    if wanted > 2 * given + 1_000_000:
-        raise CheckpointError(f"its recipe asks for a network of {wanted} weights, but it holds {given}")
+    known = isinstance(network, dict) and "class_path" in network and _classes(network) <= _classes(within)
+    return network if known else None
+
+
+def _classes(value: Any) -> set[str]:
+    """Returns all class paths in a recipe."""
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    own = {str(value["class_path"])} if isinstance(value, dict) and "class_path" in value else set()
+    return own.union(*(_classes(part) for part in parts))
+
+
+def _without_weights(value: Any, outermost: bool = True) -> Any:
+    """Returns a recipe without the files that training started from: its own weights come with it."""
+    if isinstance(value, list | tuple):
+        return [_without_weights(item, False) for item in value]
+    if not isinstance(value, dict):
+        return value
+    # The outermost class is a task; within it stand classes of others too, whose `weights` may be anything.
+    is_task = outermost or str(value.get("class_path")).startswith("img2img.")
+    return {
+        key: {name: _without_weights(item, False) for name, item in part.items() if not is_task or name != "weights"}
+        if key in ("init_args", "dict_kwargs") and isinstance(part, dict)
+        else _without_weights(part, False)
+        for key, part in value.items()
+    }
 
 
 def _check_packages(value: Any, packages: set[str]) -> None:
@@ -153,11 +202,9 @@ def _check_packages(value: Any, packages: set[str]) -> None:
                 f"it asks for {path!r}, which is outside the trusted packages ({', '.join(sorted(packages))}); "
                 "name its package as trusted if you know where the file comes from"
             )
-        for item in value.values():
-            _check_packages(item, packages)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            _check_packages(item, packages)
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    for part in parts:
+        _check_packages(part, packages)
 
 
 def _build(recipe: dict[str, Any], expected: type, packages: set[str]) -> object:
@@ -165,14 +212,14 @@ def _build(recipe: dict[str, Any], expected: type, packages: set[str]) -> object
     if unknown or "class_path" not in recipe:
         raise CheckpointError(f"a recipe holds class_path and init_args, not {sorted(recipe)}")
     cls = _find_class(recipe["class_path"], expected, packages)
-    expectations = _class_parameters(cls)
+    asked = _class_parameters(cls)
     given = (recipe.get("init_args") or {}) | (recipe.get("dict_kwargs") or {})
-    arguments = {
-        name: _build_value(value, expectations.get(name, nn.Module), packages) for name, value in given.items()
-    }
+    arguments = {name: _build_value(value, asked.get(name, nn.Module), packages) for name, value in given.items()}
     try:
         return cls(**arguments)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except CheckpointError:  # of a class within
+        raise
+    except Exception as error:  # constructors may raise anything on arguments that only look like theirs
         raise CheckpointError(f"{recipe['class_path']} does not take these arguments: {error}") from error
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property, partial
-from typing import Any, ClassVar, overload
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +25,9 @@ from img2img.tiling.stitch import restore_in_tiles
 LARGEST = 8.0
 """Larger floats are not an image in [0, 1], however noisy: most likely it is in [0, 255]."""
 
+Kind = TypeVar("Kind", Tensor, Pixels, Image.Image)
+"""How images in memory are held; a result is of the same kind."""
+
 
 class Restoration(PairedTask):
     """Trains a network to undo the corruption of its input, and restores images of any size; see `PairedTask`.
@@ -35,8 +38,7 @@ class Restoration(PairedTask):
         metrics: Metrics beside PSNR and SSIM. The first, if any, is shown in captions and in the last line.
         hole_loss: Computes the loss over the masked pixels only; it must compare pixel by pixel. With `BlindSpots` as
             the corruption of noisy images this is Noise2Void (Krull et al., CVPR 2019), whose loss is `MSELoss`.
-        kwargs: Arguments of every `Task`: lr, betas, weight_decay, warmup_steps, final_lr_share, weights, optimizer,
-            decay_steps.
+        kwargs: Arguments of every `Task`.
     """
 
     needs_mask: ClassVar[bool] = False
@@ -52,13 +54,8 @@ class Restoration(PairedTask):
         hole_loss: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            RestorationUNet() if network is None else network,
-            Charbonnier() if loss is None else loss,
-            metrics,
-            hole_loss,
-            **kwargs,
-        )
+        network, loss = RestorationUNet() if network is None else network, Charbonnier() if loss is None else loss
+        super().__init__(network, loss, metrics, hole_loss, **kwargs)
 
     @cached_property
     def receptive_field(self) -> ReceptiveField | None:
@@ -71,35 +68,14 @@ class Restoration(PairedTask):
         # A gray network restores the channels of RGB as a batch.
         return bytes_per_pixel(self.network, self.network_inputs) * max(1, 3 // self.in_channels)
 
-    # Images in memory --------------------------------------------------------------------------------------------
-
-    @overload
-    def restore(
-        self, image: Tensor, mask: Tensor | None = None, memory: int | None = None, tile: int | None = None
-    ) -> Tensor: ...
-
-    @overload
-    def restore(
-        self, image: Pixels, mask: Pixels | None = None, memory: int | None = None, tile: int | None = None
-    ) -> Pixels: ...
-
-    @overload
-    def restore(
-        self,
-        image: Image.Image,
-        mask: Pixels | Image.Image | None = None,
-        memory: int | None = None,
-        tile: int | None = None,
-    ) -> Image.Image: ...
-
     @torch.inference_mode()
     def restore(
         self,
-        image: Tensor | Pixels | Image.Image,
+        image: Kind,
         mask: Tensor | Pixels | Image.Image | None = None,
         memory: int | None = None,
         tile: int | None = None,
-    ) -> Tensor | Pixels | Image.Image:
+    ) -> Kind:
         """Restores images in memory; large ones in tiles.
 
         Args:
@@ -116,7 +92,7 @@ class Restoration(PairedTask):
             channels if the task colourises.
 
         Raises:
-            UserError: If the image's shape, type or range of values is none of those above.
+            UserError: If the image has another shape, type or range of values.
         """
         if isinstance(image, Image.Image):
             if image.mode not in ("L", "RGB"):
@@ -147,8 +123,6 @@ class Restoration(PairedTask):
             parts.append(restore_in_tiles(self, image[n : n + 1], hole, tiling))
         return torch.cat(parts)
 
-    # Tiles -------------------------------------------------------------------------------------------------------
-
     def restore_tile(
         self, image: Tensor, mask: Tensor | None = None, self_ensemble: bool = False, uncertainty: bool = False
     ) -> Tensor:
@@ -170,16 +144,7 @@ class Restoration(PairedTask):
         return mean_over_symmetries(restore, image, mask, stride, self.scale)
 
     def restore_once(self, image: Tensor, mask: Tensor | None = None, uncertainty: bool = False) -> Tensor:
-        """Restores gray or RGB images with a network for either, in one pass; see `through_channels`.
-
-        Args:
-            image: As in `restore_tile`.
-            mask: As in `restore_tile`.
-            uncertainty: As in `restore_tile`; only `UncertainRestoration` supports it.
-
-        Returns:
-            As `restore_tile`.
-        """
+        """Restores gray or RGB images with a network for either, in one pass; otherwise as `restore_tile`."""
         return through_channels(self, image, mask, self.in_channels)
 
 
@@ -212,11 +177,7 @@ def through_channels(restore: Callable[..., Tensor], image: Tensor, mask: Tensor
 
 
 def _batch_of(array: Pixels) -> Tensor:
-    """Returns H×W or H×W×C as 1×C×H×W float32 in [0, 1].
-
-    Raises:
-        UserError: If the array's shape, dtype or range of values is not supported.
-    """
+    """Returns H×W or H×W×C as 1×C×H×W float32 in [0, 1]."""
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3)):
         raise UserError(f"an image is H×W, H×W×1 or H×W×3, not {'×'.join(map(str, array.shape))}")
     try:

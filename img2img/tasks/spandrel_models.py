@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from img2img.networks import PublishedNetwork
 from img2img.tasks.checkpoint import CheckpointError
 from img2img.tasks.inpainting import Inpainting
 from img2img.tasks.restoration import Restoration
+from img2img.tasks.untrusted import bounded_building
 
 if TYPE_CHECKING:
     from spandrel import ModelDescriptor
@@ -44,7 +46,8 @@ def _describe(contents: dict[str, Any], path: Path) -> ModelDescriptor:
             "pip install '.[spandrel]' in a clone of img2img, and try again"
         ) from error
     try:
-        descriptor = spandrel.ModelLoader().load_from_state_dict(contents)
+        with bounded_building(_tensors(contents)):
+            descriptor = spandrel.ModelLoader().load_from_state_dict(contents)
     except spandrel.UnsupportedModelError as error:
         raise CheckpointError(
             f"{path} is not a checkpoint of img2img, nor of a network that spandrel {spandrel.__version__} knows, such "
@@ -59,6 +62,13 @@ def _describe(contents: dict[str, Any], path: Path) -> ModelDescriptor:
         ) from error
     _check_use(descriptor, path)
     return descriptor
+
+
+def _tensors(contents: Any) -> Iterator[Any]:
+    """Yields what a file holds, at any depth."""
+    for value in contents.values() if isinstance(contents, dict) else ():
+        yield value
+        yield from _tensors(value)
 
 
 def _check_use(descriptor: ModelDescriptor, path: Path) -> None:

@@ -16,8 +16,7 @@ class Scored:
     Attributes:
         scores: N values each, by name; a higher value is more abnormal.
         maps: Non-negative values N×h×w, in any resolution, such as squared errors; a higher value is more abnormal. The
-            task's own map has an empty name; the map of a reference beside it has the reference's prefix, such as
-            `pca_`.
+            name is the prefix of the reference that the map belongs to, such as `pca_`; empty for the task's own.
         contrast: The task's own map relative to the level of each image, N×h×w; None if the map's own values are
             comparable between images.
         trained_on: Whether each image is one of the training images, N booleans; None if the task cannot tell.
@@ -71,24 +70,16 @@ class Thresholds:
 
     def plain(self) -> dict[str, dict[str, Any]]:
         """Returns the thresholds as tensors and numbers, for a checkpoint."""
-        scores = {
-            name: {"normal": held.normal, "quantile": held.quantile, "threshold": held.threshold}
-            for name, held in self.scores.items()
-        }
         pixels = {name: {"quantile": limit.quantile, "threshold": limit.value} for name, limit in self.pixels.items()}
-        return scores | pixels
+        return {name: dict(vars(held)) for name, held in self.scores.items()} | pixels
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Mapping[str, Any]]) -> Thresholds:
         """Rebuilds thresholds from the result of `plain`. Scores hold the values of the images, maps do not."""
-        scores = {
-            name: HeldOut(found["normal"], found["quantile"], found["threshold"])
-            for name, found in plain.items()
-            if "normal" in found
-        }
-        pixels = {
-            name: Threshold(found["threshold"], found["quantile"])
-            for name, found in plain.items()
-            if name not in scores
-        }
+        scores, pixels = {}, {}
+        for name, found in plain.items():
+            if "normal" in found:
+                scores[name] = HeldOut(found["normal"], found["quantile"], found["threshold"])
+            else:
+                pixels[name] = Threshold(found["threshold"], found["quantile"])
         return cls(scores, pixels)

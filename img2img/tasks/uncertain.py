@@ -96,9 +96,13 @@ class UncertainRestoration(Restoration):
         """Returns the image, N×C×H×W in [0, 1]."""
         return split(raw)[0].clamp(0, 1)
 
+    def sigma_of(self, raw: Tensor) -> Tensor:
+        """Returns σ, N×C×H×W."""
+        return split(raw)[1].exp()
+
     def measure(self, item: Batch, raw: Tensor, output: Tensor) -> dict[str, float]:
         """Adds the calibration of σ to what `Restoration` measures."""
-        calibrated = calibration(output.float() - item["target"], split(raw)[1].exp())
+        calibrated = calibration(output.float() - item["target"], self.sigma_of(raw))
         return super().measure(item, raw, output) | calibrated
 
     def forward(self, image: Tensor) -> Tensor:
@@ -106,39 +110,24 @@ class UncertainRestoration(Restoration):
         return self.estimate(image)[0]
 
     def estimate(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Restores an image and estimates the σ of its error.
+        """Returns the restored image, in [0, 1], and the σ of its error, in (0, 1), both N×C×H×W like the image.
 
-        Args:
-            image: N×C×H×W float32, nominally in [0, 1], of any size from 1×1, with the network's number of channels.
-
-        Returns:
-            The restored image, N×C×H×W in [0, 1], and σ of its error, of the same shape, in (0, 1).
+        The image is float32, nominally in [0, 1], of any size from 1×1, with the network's number of channels.
         """
         mean, log_sigma = split(self.forward_batch({"input": image}))
         return mean.clamp(0, 1), log_sigma.exp()
 
     def restore_once(self, image: Tensor, mask: Tensor | None = None, uncertainty: bool = False) -> Tensor:
-        """Restores gray or RGB images with a network for either; with `uncertainty`, σ is one more channel.
+        """As in `Restoration`; with `uncertainty`, σ is one more channel: the mean over the image's channels.
 
-        σ is the mean over the image's channels. For a gray image, a colour network gives the luma of the three σ: an
-        upper bound of the σ of their luma, reached if their errors are fully correlated. A self-ensemble returns the
-        mean of eight σ; the error of its mean image is rather smaller.
-
-        Args:
-            image: As in `restore_tile`.
-            mask: Ignored.
-            uncertainty: As in `restore_tile`.
-
-        Returns:
-            As `restore_tile`.
+        For a gray image, a colour network gives the luma of the three σ: an upper bound of the σ of their luma, reached
+        if their errors are fully correlated. A self-ensemble returns the mean of eight σ; the error of its mean image
+        is rather smaller.
         """
         if not uncertainty:
             return super().restore_once(image, mask)
-
-        def both(seen: Tensor) -> Tensor:
-            return torch.cat(self.estimate(seen))
-
-        restored, sigma = through_channels(both, image, None, self.in_channels).chunk(2)
+        both = through_channels(lambda seen: torch.cat(self.estimate(seen)), image, None, self.in_channels)
+        restored, sigma = both.chunk(2)
         return torch.cat([restored, sigma.mean(1, keepdim=True)], dim=1)
 
 
@@ -159,7 +148,5 @@ def calibration(error: Tensor, sigma: Tensor) -> dict[str, float]:
 
     Restored photographs have many small errors and few large ones, more of both than a Gaussian of the same σ.
     """
-    return {
-        **{f"within_{k}_sigma": float((error.abs() <= k * sigma).float().mean()) for k in (1, 2)},
-        "sigma": float(sigma.mean()),
-    }
+    within = {f"within_{k}_sigma": float((error.abs() <= k * sigma).float().mean()) for k in (1, 2)}
+    return within | {"sigma": float(sigma.mean())}

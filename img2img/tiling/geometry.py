@@ -1,13 +1,12 @@
-"""Geometry of tiles: cuts a large image for any network, given its receptive field."""
+"""Cuts a large image into tiles for any network, given its receptive field."""
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import NamedTuple
+from functools import lru_cache
+from itertools import pairwise, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +22,8 @@ class Span:
     Attributes:
         start: First pixel that the network sees.
         stop: One past the last.
-        first: First pixel of the output that is kept.
-        last: One past the last. Kept parts of neighbours abut if tiling is exact, and overlap if it is blended.
+        first: First pixel of the kept part. Kept parts of neighbours abut if tiling is exact, overlap if it is blended.
+        last: One past the last.
     """
 
     start: int
@@ -43,7 +42,8 @@ class Cut:
     """How tiles are cut for a network.
 
     Attributes:
-        halo: Pixels that the network must see around the kept part; with `blend`, over which neighbours are blended.
+        halo: Pixels that the network must see around the kept part; with `blend`, the pixels over which neighbours are
+            blended.
         stride: Tiles start at multiples of this.
         blend: Whether neighbours overlap and fade into each other, because no halo makes tiling exact.
     """
@@ -53,12 +53,7 @@ class Cut:
     blend: bool = False
 
     def spans(self, length: int, parts: int) -> tuple[Span, ...]:
-        """Cuts an axis into equal parts, or fewer if they would be smaller than the stride.
-
-        Args:
-            length: Pixels of the axis, at least 1.
-            parts: Number of tiles to make, at least 1.
-        """
+        """Cuts an axis of `length` pixels into equal parts, or fewer if they would be smaller than the stride."""
         core = math.ceil(length / parts / self.stride) * self.stride
         if self.blend:
             core = max(core, 2 * self.halo)  # a pixel may fade between two tiles, not three
@@ -72,12 +67,7 @@ class Cut:
 
 @dataclass(frozen=True)
 class Tiling:
-    """The tiles of an image: every row span combined with every column span.
-
-    Attributes:
-        rows: Vertical spans, from the top.
-        columns: Horizontal spans, from the left.
-    """
+    """The tiles of an image: every vertical span, from the top, combined with every horizontal one, from the left."""
 
     rows: tuple[Span, ...]
     columns: tuple[Span, ...]
@@ -99,9 +89,7 @@ class Tiling:
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """Yields (row, column) numbers, row by row."""
-        for row in range(len(self.rows)):
-            for column in range(len(self.columns)):
-                yield row, column
+        yield from product(range(len(self.rows)), range(len(self.columns)))
 
 
 @dataclass(frozen=True)
@@ -109,69 +97,42 @@ class Cost:
     """Memory that restoring in tiles takes.
 
     Attributes:
-        tile: Bytes per pixel of a tile: those of the network, and those of waiting tiles.
-        row: Bytes per pixel of the rows held over the image's whole width: those read, and those to be written.
+        tile: Bytes per pixel of a tile, for the network and the waiting tiles.
+        row: Bytes per pixel of the rows that are held over the whole width, read or to be written.
     """
 
     tile: float
     row: float
 
     def of(self, tiling: Tiling, width: int) -> float:
-        """Returns the peak memory of a tiling of an image with this width, in bytes."""
+        """Returns the peak memory in bytes, for an image of this width."""
         return self.tile * tiling.height * tiling.width + self.row * tiling.height * width
 
 
+@lru_cache(1024)
 def cheapest_tiling(height: int, width: int, cut: Cut, cost: Cost, memory: float) -> Tiling:
-    """Returns the tiling with the fewest pixels to compute that fits the memory.
+    """Returns the tiling with the fewest pixels to compute that fits the memory, in bytes.
 
     If none fits, because tiles must include their halo, returns the one that takes the least memory.
-
-    Args:
-        height: Rows of the image.
-        width: Columns of the image.
-        cut: How tiles are cut for the network.
-        cost: Memory that tiles take.
-        memory: Memory limit, in bytes.
     """
     whole = Tiling(cut.spans(height, 1), cut.spans(width, 1))
     if cost.of(whole, width) <= memory:
         return whole
     rows, columns = _divisions(height, cut), _divisions(width, cut)
-
-    def key(pair: tuple[Division, Division]) -> tuple[float, int]:
-        down, across = pair
-        taken = cost.tile * down.longest * across.longest + cost.row * down.longest * width
-        return max(0.0, taken - memory), down.seen * across.seen
-
-    # For each number of columns, the fewest rows that fit, otherwise the most rows.
-    pairs = ((rows[_first_that_fits(rows, across, key)], across) for across in columns)
-    down, across = min(pairs, key=key)
-    return Tiling(cut.spans(height, down.parts), cut.spans(width, across.parts))
+    height_of_tiles, rows_seen = rows.T
+    width_of_tiles, columns_seen = columns.T[..., None]  # so that the tables below hold every pair
+    taken = cost.tile * height_of_tiles * width_of_tiles + cost.row * height_of_tiles * width
+    missing, seen = np.maximum(0, taken - memory), rows_seen * columns_seen
+    across, down = np.unravel_index(np.lexsort((seen.ravel(), missing.ravel()))[0], taken.shape)
+    return Tiling(cut.spans(height, int(down) + 1), cut.spans(width, int(across) + 1))
 
 
-class Division(NamedTuple):
-    """An axis cut into `parts`: the pixels of the longest tile, and those of all tiles together."""
-
-    parts: int
-    longest: int
-    seen: int
-
-
-def _divisions(length: int, cut: Cut) -> list[Division]:
-    """Returns the ways to cut an axis worth trying: with more parts, tiles are smaller than half their halo."""
+def _divisions(length: int, cut: Cut) -> NDArray[np.int64]:
+    """Returns the pixels of the longest tile, and of all tiles, for an axis cut into 1, 2, 3 … parts: N×2."""
+    # With more parts, tiles would be smaller than half their halo.
     most = min(MAX_CUTS, max(1, length // max(cut.stride, cut.halo // 2, 16)))
-    divisions = []
-    for parts in range(1, most + 1):
-        lengths = [span.length for span in cut.spans(length, parts)]
-        divisions.append(Division(parts, max(lengths), sum(lengths)))
-    return divisions
-
-
-def _first_that_fits(
-    rows: Sequence[Division], across: Division, key: Callable[[tuple[Division, Division]], tuple[float, int]]
-) -> int:
-    # More rows only make tiles lower, so those that fit are at the end.
-    return min(bisect_left(rows, True, key=lambda down: key((down, across))[0] <= 0), len(rows) - 1)
+    lengths = ([span.length for span in cut.spans(length, parts)] for parts in range(1, most + 1))
+    return np.array([(max(each), sum(each)) for each in lengths], np.int64)
 
 
 def tiling_by_side(height: int, width: int, cut: Cut, side: int) -> Tiling:
@@ -181,14 +142,9 @@ def tiling_by_side(height: int, width: int, cut: Cut, side: int) -> Tiling:
 
 
 def weights(spans: Sequence[Span], number: int, scale: int = 1) -> NDArray[np.float32] | None:
-    """Returns the weight of each kept pixel of a span; None if all weights are 1.
+    """Returns the weight of each kept output pixel of a span, one of all spans of an axis; None if all weights are 1.
 
-    Over an overlap, one neighbour's weight falls linearly from 1 to 0 while the other's rises: they sum to 1.
-
-    Args:
-        spans: All spans of an axis.
-        number: Number of the span.
-        scale: Output pixels per input pixel.
+    Where neighbours overlap, one's weight falls linearly from 1 to 0 while the other's rises: they sum to 1.
     """
     span = spans[number]
     before = (spans[number - 1].last - span.first) * scale if number else 0
@@ -208,5 +164,5 @@ def _ramp(length: int) -> NDArray[np.float32]:
 
 
 def is_blended(tiling: Tiling) -> bool:
-    """Returns whether the kept parts of any tiles overlap."""
+    """Returns whether the kept parts of tiles overlap."""
     return any(b.first < a.last for spans in (tiling.rows, tiling.columns) for a, b in pairwise(spans))

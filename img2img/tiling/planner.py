@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Protocol
 
 import psutil
@@ -10,13 +12,14 @@ from torch import Tensor
 
 from img2img.errors import UserError
 from img2img.imaging.formats import Header
+from img2img.imaging.held import held_by_encoder
 from img2img.networks import ReceptiveField
 from img2img.tiling.geometry import Cost, Cut, Tiling, cheapest_tiling, tiling_by_side
 
 GIGABYTE = 1_000_000_000
 PROGRAM = 1.25 * GIGABYTE
 """Memory that the program takes besides tiles: Python, torch, the model, decoder and encoder. A constant, because tiles
-must not vary between runs; measured, see `benchmarks/restore_memory.py`."""
+must not vary between runs; measured by `benchmarks/restore_memory.py`."""
 ENOUGH = 2 * GIGABYTE
 """Default memory limit: enough for whole photographs; larger tiles would repeat less work on gigapixel images."""
 BLEND = 32
@@ -25,9 +28,8 @@ READ_AHEAD = 2
 """Batches of tiles that are read while the network works on another."""
 TO_WRITE = 3
 """Tiles that may wait to be written."""
-WAITING = 4
-"""Tiles that wait at the same time, read ahead or to be written, as measured by `benchmarks/restore_memory.py`; the two
-queues are never full at once."""
+WAITING = READ_AHEAD + TO_WRITE - 1
+"""Tiles that wait at once: the two queues are never both full, as `benchmarks/restore_memory.py` measured."""
 
 
 class Tileable(Protocol):
@@ -56,14 +58,17 @@ class Planner:
 
     Args:
         task: The task.
-        device: Where its network will run.
-        memory: Memory limit of the whole program, in bytes; None for half of the free memory, at most 2 GB. On GPUs, it
-            limits their memory.
+        device: Where its network will run; None for the CPU.
+        memory: Limit of the program's memory, or of the GPU's, in bytes; None for half of what is free, at most 2 GB.
         tile: Side of a tile's kept part, in pixels; None to choose by memory.
+        limit: Limit of the program's memory if decoders or encoders hold whole images; None for half of what is free.
 
     Attributes:
         cut: How tiles are cut for the network.
-        memory: The memory limit, in bytes, as given or chosen.
+        memory: The memory limit in bytes, as given or chosen.
+
+    Raises:
+        UserError: If the side is less than 1.
     """
 
     def __init__(
@@ -72,72 +77,77 @@ class Planner:
         device: torch.device | None = None,
         memory: int | None = None,
         tile: int | None = None,
+        limit: int | None = None,
     ) -> None:
         device = torch.device("cpu") if device is None else device
         seen = task.receptive_field
         self.cut = Cut(BLEND, blend=True) if seen is None else Cut(seen.radius, seen.stride)
-        self.tile, self.on_cpu = tile, device.type == "cpu"
-        self.memory = memory if memory is not None else min(free_memory(device) // 2, ENOUGH)
         if tile is not None and tile < 1:
             raise UserError(f"--tile {tile} must be at least 1, in pixels")
-        self.tile_bytes = task.bytes_per_pixel
-        self._found: dict[tuple[int, int, int], Tiling] = {}
-        self.scale = task.scale
+        self.memory = memory if memory is not None else min(free_memory(device) // 2, ENOUGH)
+        self.tile, self.scale, self.tile_bytes = tile, task.scale, task.bytes_per_pixel
+        self.on_cpu = device.type == "cpu"
+        self._program = PROGRAM if self.on_cpu else 0
+        free = free_memory(torch.device("cpu")) // 2
+        self.limit = limit if limit is not None else max(free, self.memory if self.on_cpu else 0)
 
-    def __call__(self, height: int, width: int, pixel_bytes: int = 12) -> Tiling:
-        """Returns the tiling of an image.
+    def __call__(self, height: int, width: int, pixel_bytes: int = 12, held: int = 0) -> Tiling:
+        """Returns the tiling of an image whose pixels take this many bytes in the file.
 
-        Args:
-            height: Rows of the image.
-            width: Columns of the image.
-            pixel_bytes: Bytes of a pixel in the file.
+        `held` are the bytes that its decoder and encoder hold of it.
 
         Raises:
             UserError: If even the smallest tiles exceed the memory limit.
         """
-        key = height, width, pixel_bytes
-        if key not in self._found:
-            self._found[key] = self._cut(*key)
-        return self._found[key]
-
-    def _cut(self, height: int, width: int, pixel_bytes: int) -> Tiling:
+        cost, memory = self._cost(pixel_bytes), self.memory - self._program
         if self.tile is not None:
-            return tiling_by_side(height, width, self.cut, self.tile)
-        cost, memory = self._cost(pixel_bytes), self._for_tiles()
-        tiling = cheapest_tiling(height, width, self.cut, cost, memory)
-        if (taken := cost.of(tiling, width)) > memory:
+            tiling, taken = tiling_by_side(height, width, self.cut, self.tile), 0.0
+        else:
+            if self.on_cpu:
+                memory = min(memory, self.limit - held - self._program)
+            tiling = cheapest_tiling(height, width, self.cut, cost, memory)
+            taken = cost.of(tiling, width)
+        whole = PROGRAM + held + (taken if self.on_cpu else 0)
+        if held and whole > self.limit:
             raise UserError(
-                f"{width}×{height} pixels need {self._in_words(taken)} of memory even in the smallest tiles, but only "
-                f"{self._in_words(memory)} may be used; give a larger --memory"
+                f"{width}×{height} pixels need {whole / GIGABYTE:.1f} GB of memory, because their format is decoded or "
+                f"encoded whole, but only {self.limit / GIGABYTE:.1f} GB may be used; "
+                f"give --memory {math.ceil(whole / GIGABYTE * 10) / 10:.1f}GB"
+            )
+        if self.tile is None and taken > memory:
+            needed, allowed = (max(0.0, part + self._program) / GIGABYTE for part in (taken, memory))
+            raise UserError(
+                f"{width}×{height} pixels need {needed:.1f} GB of memory even in the smallest tiles, but only "
+                f"{allowed:.1f} GB may be used; give a larger --memory"
             )
         return tiling
 
-    def of_header(self, header: Header) -> Tiling:
-        """Returns the tiling of an image, given its header; all pages are cut alike."""
-        return self(header.height, header.width, _pixel_bytes(header))
+    def of_header(self, header: Header, suffix: str = "") -> Tiling:
+        """Returns the tiling of an image, given its header and its output's suffix; all pages are cut alike."""
+        return self(header.height, header.width, _pixel_bytes(header), self.held(header, suffix))
 
-    def bytes_of(self, header: Header) -> float:
-        """Returns the peak memory of restoring an image, in bytes, including the program."""
-        taken = self._cost(_pixel_bytes(header)).of(self.of_header(header), header.width)
-        return taken + (PROGRAM if self.on_cpu else 0)
+    def held(self, header: Header, suffix: str = "") -> int:
+        """Returns the bytes that an image's decoder and the encoder of its output hold of all of it."""
+        if not suffix:
+            return header.held
+        output = replace(header, width=header.width * self.scale, height=header.height * self.scale)
+        return header.held + held_by_encoder(output, suffix)
+
+    def bytes_of(self, header: Header, suffix: str = "") -> float:
+        """Returns the peak memory of the program in bytes while it restores an image; on GPUs, of the tiles only."""
+        tiles = self._cost(_pixel_bytes(header)).of(self.of_header(header, suffix), header.width)
+        return tiles + self._program + self.held(header, suffix)
 
     @property
     def most_pixels(self) -> int:
         """The most pixels that small images may have together to go through the network at once."""
-        return int(min(self._for_tiles() / self._cost(12).tile, 1 << 20))
-
-    def _for_tiles(self) -> float:
-        return self.memory - PROGRAM if self.on_cpu else self.memory
+        return int(min((self.memory - self._program) / self._cost(12).tile, 1 << 20))
 
     def _cost(self, pixel_bytes: int) -> Cost:
         if not self.on_cpu:
             return Cost(self.tile_bytes, 0)
-        # A tile holds floats on its way in and has the file's depth on its way out. The rows held are those that were
-        # read and those to be written.
+        # A tile holds floats on its way in, and has the file's depth on its way out.
         return Cost(self.tile_bytes + WAITING * (16 + pixel_bytes * self.scale**2), pixel_bytes * (1 + self.scale**2))
-
-    def _in_words(self, count: float) -> str:
-        return f"{max(0.0, count + (PROGRAM if self.on_cpu else 0)) / GIGABYTE:.1f} GB"
 
 
 def _pixel_bytes(header: Header) -> int:

@@ -18,8 +18,8 @@ Plane = TypeVar("Plane", Tensor, Pixels)
 class Mosaic:
     """Stitches the rows of an image from tiles that arrive row by row.
 
-    If tiles are exact, their kept parts are laid side by side. If they are blended, they are weighted, and rows that
-    the next row of tiles will still change are held back.
+    Exact tiles are put side by side. Blended tiles are weighted, and rows that the next row of tiles will still change
+    are held back.
 
     Args:
         tiling: How the image was cut.
@@ -32,18 +32,13 @@ class Mosaic:
         self.left = 0
 
     def put(self, row: int, column: int, values: Pixels) -> Pixels | None:
-        """Adds a tile.
-
-        Args:
-            row: Number of its row.
-            column: Number of its column; all columns of a row come before the next row.
-            values: Its kept part, H×W×C: of any dtype if tiles are exact, float32 if they are blended.
+        """Adds the kept part of a tile, H×W×C: of any dtype if tiles are exact, float32 if they are blended.
 
         Returns:
             With the last tile of a row, the rows that are complete, H×W×C; otherwise None.
 
         Raises:
-            ValueError: If a tile comes out of order.
+            ValueError: If a tile comes out of order; they come row by row, from the left.
         """
         rows, columns, s = self.tiling.rows, self.tiling.columns, self.scale
         down, across = rows[row], columns[column]
@@ -53,14 +48,11 @@ class Mosaic:
             raise ValueError(f"tile {column} of row {row} comes out of order")
         by_row, by_column = weights(rows, row, s), weights(columns, column, s)
         place = self.canvas[: len(values), across.first * s : across.last * s]
-        if by_row is None and by_column is None:
-            place[...] = values
-        else:
-            if by_row is not None:
-                values = values * by_row[:, None, None]
-            if by_column is not None:
-                values = values * by_column[:, None]
-            place += values
+        if by_row is not None:
+            values = values * by_row[:, None, None]
+        if by_column is not None:
+            values = values * by_column[:, None]
+        place += values  # onto zeros, unless neighbours overlap
         self.left -= 1
         if self.left:
             return None
@@ -72,8 +64,7 @@ class Mosaic:
         width = self.tiling.columns[-1].last * self.scale
         canvas = np.zeros(((span.last - span.first) * self.scale, width, values.shape[2]), values.dtype)
         if row and previous is not None:
-            above = self.tiling.rows[row - 1]
-            waiting = previous[(span.first - above.first) * self.scale :]
+            waiting = previous[(span.first - self.tiling.rows[row - 1].first) * self.scale :]
             canvas[: len(waiting)] = waiting
         self.canvas, self.left = canvas, len(self.tiling.columns)
 
@@ -102,8 +93,8 @@ def restore_in_tiles(
         image: 1×C×H×W float32 in [0, 1].
         mask: 1×1×H×W, or None.
         tiling: How to cut it.
-        self_ensemble: As in `Restoration.restore_tile`.
-        uncertainty: As in `Restoration.restore_tile`.
+        self_ensemble: Whether to average over eight symmetries.
+        uncertainty: Whether to return σ of the error as one more channel.
 
     Returns:
         1×C×(scale·H)×(scale·W), on the CPU if it was cut.

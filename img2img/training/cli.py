@@ -4,42 +4,29 @@ from __future__ import annotations
 
 import copy
 import os
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-import albumentations
-import torch
 import torch.distributed as dist
-from jsonargparse import dict_to_namespace
+from jsonargparse import dict_to_namespace, namespace_to_dict
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
-from torch import nn
 
+import img2img.callbacks as own
 import img2img.data
 import img2img.networks  # noqa: F401  short class names in YAML are found among imported classes
 from img2img.anomaly.calibration import calibrate_checkpoint
 from img2img.anomaly.scorable import Scorable
-from img2img.callbacks import (
-    AveragedWeights,
-    BestCheckpoint,
-    FinalValidation,
-    LastCheckpoint,
-    LatentPictures,
-    LatentProjector,
-    Opening,
-    PCABaseline,
-    Progress,
-    ReconstructionGrid,
-    RunRecord,
-    Throughput,
-)
 from img2img.callbacks.checkpoints import run_folder
+from img2img.callbacks.collector import boards
 from img2img.data import PairedData
 from img2img.errors import UserError
+from img2img.inference.checks import paths_of
 from img2img.inference.options import Options
 from img2img.inference.plan import plan_run
 from img2img.inference.report import RestoreResult
@@ -47,9 +34,12 @@ from img2img.inference.run import restore, run_plan
 from img2img.latents.runner import Devices
 from img2img.shipped import find_model, is_safetensors
 from img2img.tasks import Autoencoder, PairedTask, Restoration, Task
-from img2img.tasks.checkpoint import check_weights, load_state, read_recipe
-from img2img.trainer import Trainer, quieten
-from img2img.training.messages import essence
+from img2img.tasks.checkpoint import check_weights, load_state
+from img2img.tasks.recipe import network_of
+from img2img.trainer import Trainer, first_process, quieten
+from img2img.training.fitting import fitting
+from img2img.training.messages import essence, metrics_table
+from img2img.training.parser import NAMED_IN_YAML, Parser
 from img2img.training.preflight import Arguments
 from img2img.training.runs import claim_run
 
@@ -62,23 +52,15 @@ TRAINER_DEFAULTS = {
     "gradient_clip_val": 1.0,
 }
 
+CALLBACKS = {
+    "average": own.AveragedWeights,
+    "best": own.BestCheckpoint,
+    "last": own.LastCheckpoint,
+    "grid": own.ReconstructionGrid,
+    "divergence": own.DivergenceGuard,
+}
+"""The callbacks with options, by the names of their groups."""
 _OF_THE_TRAINER = ("model", "accelerator", "devices", "num_nodes", "precision", "trust", "progress")
-NAMED_IN_YAML = (
-    Task,
-    LightningDataModule,
-    nn.Module,
-    torch.optim.Optimizer,
-    albumentations.BasicTransform,
-    albumentations.BaseCompose,
-)
-
-
-class Parser(LightningArgumentParser):
-    """An argument parser whose errors are one line."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raises a UserError with the essence of jsonargparse's message, which may run to 70 lines."""
-        raise UserError(essence(message, NAMED_IN_YAML)) from ex
 
 
 class SaveConfig(SaveConfigCallback):
@@ -102,11 +84,14 @@ class CLI(LightningCLI):
         arguments: The checked arguments; None to show only the help.
     """
 
+    restored: RestoreResult  # by predict
+
     def __init__(self, command: str, argv: list[str], arguments: Arguments | None) -> None:
         self.command, self.arguments = command, arguments
         self.run_folder: Path | None = None
+        self.interruption = own.Interruption()
+        self.goes_on = arguments is not None and arguments.goes_on
         self.packed: Path | None = None
-        self.restored: RestoreResult | None = None
         quieten()
         super().__init__(
             model_class=Task,
@@ -129,18 +114,14 @@ class CLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the callbacks that every run has, each with its own options."""
-        parser.add_lightning_class_args(AveragedWeights, "average")
-        parser.add_lightning_class_args(BestCheckpoint, "best")
-        parser.add_lightning_class_args(LastCheckpoint, "last")
-        parser.add_lightning_class_args(ReconstructionGrid, "grid")
+        for name, callback in CALLBACKS.items():
+            parser.add_lightning_class_args(callback, name)
         if self.command == "predict":
             parser.add_function_arguments(restore, "restore", skip=set(_OF_THE_TRAINER))
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
-        parser.set_defaults({"weights_only": True})
-        if subcommand == "predict":
-            parser.set_defaults({"return_predictions": False})
+        parser.set_defaults({"weights_only": True} | ({"return_predictions": False} if subcommand == "predict" else {}))
         return parser
 
     def _parse_ckpt_path(self) -> None:
@@ -159,14 +140,13 @@ class CLI(LightningCLI):
         goes_on = measured is not None and not is_safetensors(Path(measured))
         if weights is None or goes_on or asked or not network or "class_path" not in network:
             return
-        theirs = ((read_recipe(find_model(weights)) or {}).get("init_args") or {}).get("network")
+        theirs = network_of(find_model(weights), within=namespace_to_dict(network))
         if not theirs or theirs["class_path"] != network["class_path"]:
             return
         sizes = dict_to_namespace(theirs.get("init_args") or {})
         if sizes != network["init_args"]:
             network["init_args"] = sizes
-            said = f"The network takes its sizes from {weights}; --model.network.init_args sets others"
-            rank_zero_only(print)(said)
+            rank_zero_only(print)(f"The network takes its sizes from {weights}; --model.network.init_args sets others")
 
     def instantiate_classes(self) -> None:
         """Builds task, data and trainer; gives the data the run's seed, and the task its recipe."""
@@ -174,6 +154,9 @@ class CLI(LightningCLI):
         try:
             super().instantiate_classes()
         except (ValueError, TypeError, MisconfigurationException) as error:
+            if self.run_folder is not None:
+                with suppress(OSError):  # it may be a run that goes on
+                    self.run_folder.rmdir()
             raise UserError(essence(str(error), NAMED_IN_YAML)) from error
         seed = self._get(self.config, "seed_everything")
         if getattr(self.datamodule, "seed", 0) is None:
@@ -187,11 +170,24 @@ class CLI(LightningCLI):
             for config in (self.config, self.config_init):  # Lightning reads its own checkpoints only
                 config[self.subcommand]["ckpt_path"] = None
         elif checkpoint is not None:
-            check_weights(Path(checkpoint), self.model)
+            check_weights(Path(checkpoint), self.model, resumes=self.subcommand == "fit")
         recipe = copy.deepcopy(self.config_dump["model"])
         for name in ("weights", "optimizer"):  # where training began and how it runs are not part of the task
             (recipe.get("init_args") or {}).pop(name, None)
         self.model.recipe = recipe
+
+    def validate(self, **kwargs: Any) -> None:
+        """Measures the validation images and prints the metrics."""
+        self._measure("validate", **kwargs)
+
+    def test(self, **kwargs: Any) -> None:
+        """Measures the test images and prints the metrics."""
+        self._measure("test", **kwargs)
+
+    def _measure(self, stage: str, verbose: bool, **kwargs: Any) -> None:
+        for metrics in getattr(self.trainer, stage)(verbose=False, **kwargs):
+            if verbose and self.trainer.is_global_zero:
+                print(metrics_table(stage, metrics))
 
     def predict(self, model: Task, ckpt_path: str | None = None, **kwargs: Any) -> None:
         """Restores `restore.input` in tiles, as `img2img restore` does, not the config's pairs.
@@ -209,7 +205,7 @@ class CLI(LightningCLI):
         input, output, mask = (options.pop(name) for name in ("input", "output", "mask"))
         plan = plan_run(
             model,
-            Path(input).expanduser(),
+            paths_of(input),
             Path(output).expanduser(),
             Options(**options),
             mask=None if mask is None else str(mask),
@@ -223,16 +219,17 @@ class CLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Builds the trainer; for `fit` with a run folder and TensorBoard."""
+        asked = self._get(self.config_init, "trainer")
         if self.subcommand == "fit" and self.arguments is not None:
-            asked = self._get(self.config_init, "trainer")
-            first = getattr(rank_zero_only, "rank", 0) == 0 and os.environ.get("NODE_RANK", "0") == "0"
+            first = first_process() and os.environ.get("NODE_RANK", "0") == "0"
             if not asked.get("fast_dev_run"):
-                resumed = self.arguments.resumed
-                self.run_folder = resumed or claim_run(self.arguments.root, self.arguments.name, first)
-                kwargs["default_root_dir"] = str(self.run_folder)
+                run = self.arguments.resumed or claim_run(self.arguments.root, self.arguments.name, first)
+                self.run_folder, kwargs["default_root_dir"] = run, str(run)
                 if asked.get("logger") in (None, True):
-                    kwargs["logger"] = run_logger(self.run_folder)
-        elif self._get(self.config_init, "trainer").get("logger") is None:
+                    kwargs["logger"] = TensorBoardLogger(
+                        run.parent.parent, name=run.parent.name, version=run.name, default_hp_metric=False
+                    )
+        elif asked.get("logger") is None:
             kwargs["logger"] = False
         trainer = super().instantiate_trainer(**kwargs)
         assert isinstance(trainer, Trainer)
@@ -241,19 +238,32 @@ class CLI(LightningCLI):
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Any:
         config["callbacks"] = list(config.get("callbacks") or [])
         if self.subcommand == "fit":
-            callbacks += [PCABaseline(), LatentPictures(), FinalValidation(), Throughput()]
+            callbacks += [own.PCABaseline(), own.LatentPictures(), own.FinalValidation(), own.Throughput()]
+            callbacks.append(self.interruption)
             if self.run_folder is not None:
-                callbacks.append(Opening(self.run_folder))
+                callbacks.append(own.Opening(self.run_folder))
             if config.get("logger") is not False:
-                callbacks += [RunRecord(self.config_dump), LearningRateMonitor("step"), LatentProjector()]
+                callbacks += [own.RunRecord(self.config_dump), own.LatentProjector()]
+                callbacks.append(LearningRateMonitor("step"))
         else:
             callbacks = []
         if config.get("enable_progress_bar") is not False and self.subcommand != "predict":
-            callbacks.append(Progress())
+            callbacks.append(own.Progress())
         return super()._instantiate_trainer(config, callbacks)
 
-    def after_fit(self) -> None:
-        """Calibrates an autoencoder's checkpoints, and prints where everything is."""
+    def fit(self, model: Task, **kwargs: Any) -> None:
+        """Trains, calibrates an autoencoder's checkpoints, and prints where everything is.
+
+        Raises:
+            Stopped: If a signal has stopped the run.
+            UserError: If another process trains in the run's folder.
+            DiskFull: If the disk is full.
+        """
+        with fitting(self.run_folder, self.trainer.is_global_zero, self.interruption, self.goes_on):
+            self.trainer.fit(model, **kwargs)
+            self._finish()
+
+    def _finish(self) -> None:
         if self.run_folder is not None and isinstance(self.model, Autoencoder | Scorable):
             self._calibrate(self.run_folder)
         if self.run_folder is None or not self.trainer.is_global_zero:
@@ -261,13 +271,13 @@ class CLI(LightningCLI):
         means = {name.removeprefix("val/"): float(value) for name, value in self.trainer.callback_metrics.items()}
         caption = self.model.headline.caption(means) if isinstance(self.model, PairedTask) else ""
         score = f"val {caption}; " if caption else ""
-        folder = self.run_folder
-        files = (("checkpoint", "best.ckpt"), ("last", "last.ckpt"), ("grid", "grid.png"))
-        there = [f"{what} {folder / name}" for what, name in files if (folder / name).exists()]
-        root = self.arguments.root if self.arguments else folder
-        watch = "img2img watch" if str(root) == "runs" else f"img2img watch {root}"
-        board = any(isinstance(logger, TensorBoardLogger) for logger in self.trainer.loggers)
-        print(f"\nDone: {score}{', '.join(there)}" + (f"; TensorBoard: {watch}" if board else ""))
+        files = {"checkpoint": "best.ckpt", "last": "last.ckpt", "grid": "grid.png"}
+        paths = {what: self.run_folder / name for what, name in files.items()}
+        there = ", ".join(f"{what} {path}" for what, path in paths.items() if path.exists())
+        root = self.run_folder.parent.parent
+        watch = "; TensorBoard: img2img watch" + (f" {root}" if str(root) != "runs" else "")
+        done = "Done" if self.interruption.began else f"Already finished at step {self.trainer.global_step}"
+        print(f"\n{done}: {score}{there}{watch if boards(self.trainer) else ''}")
 
     def _calibrate(self, folder: Path) -> None:
         if not hasattr(self.datamodule, "clean_images"):
@@ -283,9 +293,3 @@ class CLI(LightningCLI):
                 calibrate_checkpoint(folder / name, self.model, self.datamodule, where, freeze)
             except UserError as error:
                 rank_zero_warn(f"{folder / name} is not calibrated: {error}")
-
-
-def run_logger(folder: Path) -> TensorBoardLogger:
-    """Returns a TensorBoard logger that writes into a run's folder."""
-    root = folder.parent.parent
-    return TensorBoardLogger(str(root), name=folder.parent.name, version=folder.name, default_hp_metric=False)

@@ -1,10 +1,10 @@
-"""Shortens jsonargparse's messages, which run to 70 lines, to one."""
+"""What training says: jsonargparse's messages of 70 lines in one line, and metrics as a table."""
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 _BOILERPLATE = re.compile(
     r"Does not validate against|Subtypes:|Errors:|Given value|Expected a path but|Expected a <class 'NoneType'>"
@@ -50,15 +50,25 @@ def _plain(line: str, classes: Iterable[type]) -> str:
 
 
 def _suggest(name: str, classes: Iterable[type]) -> str:
-    known = {cls.__name__ for base in classes for cls in _subclasses(base)}
-    close = difflib.get_close_matches(name, sorted(known), n=1)
+    known = {cls.__name__: cls for base in classes for cls in subclasses(base)}
+    ours = [own for own, cls in known.items() if cls.__module__.startswith("img2img.")]
+    close = sorted(own for own in ours if name.lower() in own.lower())  # UNet: RestorationUNet
+    close = close or difflib.get_close_matches(name, sorted(known), n=1)
     if close:
-        return f"; did you mean {close[0]}?"
+        return f"; did you mean {' or '.join(close[:3])}?"
     return "; give the name of a class of img2img, torch or albumentations, or a full path such as package.module.Class"
 
 
-def _subclasses(base: type) -> Iterator[type]:
-    subclasses: list[type] = type.__subclasses__(base)
-    for cls in subclasses:
+def subclasses(base: type) -> Iterator[type]:
+    """Yields all subclasses of a class that are imported."""
+    direct: list[type] = type.__subclasses__(base)
+    for cls in direct:
         yield cls
-        yield from _subclasses(cls)
+        yield from subclasses(cls)
+
+
+def metrics_table(stage: str, metrics: Mapping[str, float]) -> str:
+    """Returns a line for each metric, rounded to four decimals, with their points aligned."""
+    wide = max(map(len, metrics), default=0)
+    values = {name: f"{value:12.1e}" if 0 < abs(value) < 0.001 else f"{value:12.4f}" for name, value in metrics.items()}
+    return "\n".join([f"{stage.capitalize()} metric", *(f"{name:<{wide}}{value}" for name, value in values.items())])

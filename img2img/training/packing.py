@@ -34,13 +34,7 @@ Data with their licences, config, seed, steps, hours, machine.
 
 @dataclass(frozen=True)
 class Packed:
-    """The files of a packed model.
-
-    Attributes:
-        model: The file of the model.
-        card: The file of its card; an existing card is kept.
-        size: Size of the model in bytes.
-    """
+    """The files of a packed model: the model, its size in bytes, and its card (an existing one is kept)."""
 
     model: Path
     card: Path
@@ -60,9 +54,6 @@ def pack(
         output: File to write, such as mine.safetensors.
         precision: Precision of the stored weights (default: float16); they are read as float32 again.
         overwrite: Replace an existing model, but never its card.
-
-    Returns:
-        The files and their size.
 
     Raises:
         UserError: If the checkpoint holds no recipe, or the output exists or does not end in .safetensors.
@@ -90,8 +81,12 @@ def pack(
         raise CheckpointError(f"{path}: {error}") from error
     card, size = target.with_suffix(".md"), target.stat().st_size
     if not card.exists():
+        network = (about["recipe"].get("init_args") or {}).get("network")
+        names = {
+            "task": _class_name(about["recipe"]),
+            "network": _class_name(network) if isinstance(network, dict) else "its default network",
+        }
         parameters = sum(tensor.numel() for tensor in state.values()) / 1e6
-        names = {"task": _class_name(about["recipe"]), "network": _network(about["recipe"])}
         text = CARD.format(name=target.stem, size=size / 1e6, parameters=parameters, precision=precision, **names)
         card.write_text(text, encoding="utf-8")
     return Packed(target, card, size)
@@ -99,8 +94,3 @@ def pack(
 
 def _class_name(recipe: dict[str, Any]) -> str:
     return str(recipe.get("class_path", "")).rpartition(".")[2]
-
-
-def _network(recipe: dict[str, Any]) -> str:
-    network = (recipe.get("init_args") or {}).get("network")
-    return _class_name(network) if isinstance(network, dict) else "its default network"

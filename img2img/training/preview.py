@@ -8,24 +8,47 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from img2img.data.pairs import Sample
-from img2img.imaging.drawing import PAPER, draw_row, mark_mask
+from img2img.data.corrupted_pairs import parts_of
+from img2img.data.pairs import StreamPairs, TrainingPairs
+from img2img.imaging.drawing import PAPER, draw_row, mark_mask, write_line
 
 COLUMNS = 4
 
 
-def draw_pairs(samples: Sequence[Sample], sees_mask: bool) -> NDArray[np.uint8]:
-    """Draws rows of pairs, each under its number and its image's name; returns H×W×3.
+def draw_pairs(pairs: StreamPairs, numbers: Sequence[int], sees_mask: bool) -> NDArray[np.uint8]:
+    """Draws rows of pairs, each under its number, its image's name and what corrupted it; returns H×W×3.
 
     Args:
-        samples: The pairs.
+        pairs: The stream.
+        numbers: Numbers of the samples.
         sees_mask: Whether the network gets the mask, which is then drawn in red-violet.
     """
-    cells = []
-    for sample in samples:
+    texts, images = [], []
+    for n in numbers:
+        sample, applied = pairs[n], _applied(pairs)
         seen, target, mask = (sample[key].permute(2, 0, 1) for key in ("input", "target", "mask"))
-        shown = mark_mask(seen, mask) if sees_mask else seen
-        cells.append(draw_row([shown, target], f"{sample['n']}  {Path(sample['path']).stem}"))
+        images.append([mark_mask(seen, mask) if sees_mask else seen, target])
+        texts.append([f"{n}  {Path(sample['path']).stem}", *applied])
+    most = max(map(len, texts))
+    cells = [
+        draw_row(pair, "\n".join(text + [""] * (most - len(text)))) for pair, text in zip(images, texts, strict=True)
+    ]
     cells += [np.full_like(cells[0], PAPER)] * (-len(cells) % COLUMNS)
     rows = [np.concatenate(cells[i : i + COLUMNS], axis=1) for i in range(0, len(cells), COLUMNS)]
-    return np.concatenate(rows)
+    width = cells[0].shape[1]
+    heads = np.tile(write_line([(0, "input"), (width // 2, "target")], width), (1, COLUMNS, 1))
+    return np.concatenate([heads, *rows])
+
+
+def _applied(pairs: StreamPairs) -> list[str]:
+    """Returns the transforms that corrupted the sample drawn last, with the numbers drawn for them; forgets them."""
+    found = []
+    for transform in parts_of(pairs.corruption) if isinstance(pairs, TrainingPairs) else []:
+        drawn = {name: value for name, value in transform.params.items() if name not in ("fill", "values")}  # of holes
+        numbers = {name: value for name, value in drawn.items() if isinstance(value, int | float)}
+        if transform.params:
+            found.append(
+                " ".join([type(transform).__name__, *(f"{name} {value:.3g}" for name, value in numbers.items())])
+            )
+        transform.params = {}  # albumentations keeps those of a transform that is not chosen
+    return found

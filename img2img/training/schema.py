@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import types
 import typing
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,10 @@ import img2img.corruptions
 import img2img.data
 import img2img.networks
 import img2img.tasks
-from img2img.callbacks import AveragedWeights, BestCheckpoint, LastCheckpoint, ReconstructionGrid
 from img2img.tasks import Task
 from img2img.trainer import Trainer
-from img2img.training.cli import Parser
+from img2img.training.cli import CALLBACKS
+from img2img.training.parser import Parser
 
 Schema = dict[str, Any]
 _PLAIN: dict[Any, Schema] = {
@@ -32,14 +32,14 @@ _PLAIN: dict[Any, Schema] = {
     Path: {"type": "string"},
     type(None): {"type": "null"},
 }
-_GROUPS = {"average": AveragedWeights, "best": BestCheckpoint, "last": LastCheckpoint, "grid": ReconstructionGrid}
-_BASES = {
-    "task": Task,
-    "data": LightningDataModule,
-    "module": nn.Module,
-    "optimizer": torch.optim.Optimizer,
-    "transform": albumentations.BasicTransform,
+_KINDS: dict[str, tuple[Any, list[types.ModuleType]]] = {
+    "task": (Task, [img2img.tasks]),
+    "data": (LightningDataModule, [img2img.data]),
+    "module": (nn.Module, [img2img.networks, img2img.tasks]),
+    "optimizer": (torch.optim.Optimizer, [img2img.tasks, torch.optim]),
+    "transform": ((albumentations.BasicTransform, albumentations.BaseCompose), [img2img.corruptions, albumentations]),
 }
+"""Kind of class: its base, and the modules whose classes are named."""
 
 
 def schema() -> Schema:
@@ -48,21 +48,15 @@ def schema() -> Schema:
     It names the classes of img2img, torch's losses and optimizers, and albumentations' transforms by their short names,
     and accepts any full class path.
     """
-    classes = {
-        "task": _classes_of([img2img.tasks], Task),
-        "data": _classes_of([img2img.data], LightningDataModule),
-        "module": _classes_of([img2img.networks, img2img.tasks], nn.Module) + _classes_of([nn], nn.modules.loss._Loss),
-        "optimizer": _classes_of([img2img.tasks, torch.optim], torch.optim.Optimizer),
-        "transform": _classes_of(
-            [img2img.corruptions, albumentations], (albumentations.BasicTransform, albumentations.BaseCompose)
-        ),
-    }
+    classes = {kind: _classes_of(modules, base) for kind, (base, modules) in _KINDS.items()}
+    classes["module"] += _classes_of([nn], nn.modules.loss._Loss)
     properties: Schema = {
         "seed_everything": {"type": ["integer", "boolean"]},
         "ckpt_path": {"type": ["string", "null"]},
+        "model": {"$ref": "#/$defs/task"},
+        "data": {"$ref": "#/$defs/data"},
+        **{name: _arguments_of(cls) for name, cls in {"trainer": Trainer, **CALLBACKS}.items()},
     }
-    properties |= {"model": {"$ref": "#/$defs/task"}, "data": {"$ref": "#/$defs/data"}}
-    properties |= {name: _arguments_of(cls) for name, cls in {"trainer": Trainer, **_GROUPS}.items()}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "img2img config",
@@ -84,10 +78,8 @@ def _classes_of(modules: Iterable[types.ModuleType], base: type | tuple[type, ..
     return [found[name] for name in sorted(found)]
 
 
-def _any_of(classes: Iterable[type]) -> Schema:
+def _any_of(classes: Sequence[type]) -> Schema:
     """Returns the schema of one of several classes, given by name alone or with arguments."""
-    known = list(classes)
-    names = [cls.__name__ for cls in known]
     objects = [
         {
             "type": "object",
@@ -95,8 +87,9 @@ def _any_of(classes: Iterable[type]) -> Schema:
             "required": ["class_path"],
             "additionalProperties": False,
         }
-        for cls in known
+        for cls in classes
     ]
+    names = [cls.__name__ for cls in classes]
     other = {
         "type": "object",
         "properties": {"class_path": {"type": "string", "pattern": r"\."}, "init_args": {"type": "object"}},
@@ -117,30 +110,30 @@ def _arguments_of(cls: type) -> Schema:
         names = parser.add_class_arguments(cls, fail_untyped=False)
     except (ValueError, TypeError):  # a class whose signature cannot be read
         return {"type": "object"}
-    hints = {action.dest: getattr(action, "_typehint", None) or action.type for action in parser._actions}
-    helps = {action.dest: action.help for action in parser._actions}
+    actions = {action.dest: action for action in parser._actions}
     properties = {}
     for name in (name for name in names if "." not in name):
-        said = " ".join(str(helps.get(name) or "").split())
-        properties[name] = schema_of(hints.get(name)) | ({"description": said} if said else {})
+        hint = getattr(actions[name], "_typehint", None) or actions[name].type
+        said = " ".join(str(actions[name].help or "").split())
+        properties[name] = _schema_of(hint) | ({"description": said} if said else {})
     return {"type": "object", "properties": properties}
 
 
-def schema_of(hint: Any) -> Schema:  # noqa: PLR0911  one return for each kind of hint
+def _schema_of(hint: Any) -> Schema:  # noqa: PLR0911  one return for each kind of hint
     """Returns the schema of a type hint; it accepts anything if JSON has no such type."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint in _PLAIN:
         return dict(_PLAIN[hint])
     if origin in (typing.Union, types.UnionType):
-        return {"anyOf": [schema_of(each) for each in arguments]}
+        return {"anyOf": [_schema_of(each) for each in arguments]}
     if origin is typing.Literal:
         return {"enum": list(arguments)}
-    if origin is not None and inspect.isclass(origin) and issubclass(origin, Mapping):
-        return {"type": "object", "additionalProperties": schema_of(arguments[1]) if len(arguments) > 1 else {}}
-    if origin is not None and inspect.isclass(origin) and issubclass(origin, Collection):
-        item = schema_of(arguments[0]) if arguments and origin is not tuple else {}
+    if inspect.isclass(origin) and issubclass(origin, Mapping):
+        return {"type": "object", "additionalProperties": _schema_of(arguments[1]) if len(arguments) > 1 else {}}
+    if inspect.isclass(origin) and issubclass(origin, Collection):
+        item = _schema_of(arguments[0]) if arguments and origin is not tuple else {}
         return {"type": "array", "items": item}
-    for name, base in _BASES.items():
+    for name, (base, _) in _KINDS.items():
         if inspect.isclass(hint) and issubclass(hint, base):
             return {"$ref": f"#/$defs/{name}"}
     return {}

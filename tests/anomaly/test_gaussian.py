@@ -38,7 +38,7 @@ def test_a_neighbour_is_near_in_units_of_the_spread(codes):
     assert found is not None
     assert found[0] < 1e-12  # whitened in float64, which some processors round by another order of sums
     assert found[2] > 2 * found[1]
-    whitened = fit.whiten(torch.stack([across]))[:, None] - fit.codes
+    whitened = fit.whiten(torch.stack([across]))[:, None] - fit.points
     assert found[2].item() == pytest.approx(float(whitened.norm(dim=-1).min()))
 
 

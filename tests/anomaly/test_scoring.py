@@ -136,9 +136,9 @@ def test_what_cannot_be_meant_is_said_in_one_line(linear, parts):
         return str(raised.value)
 
     assert "name it .csv" in message(output="out.npz")
-    assert "lies in the input" in message(output=parts / "out.csv")
-    assert "lies in the input" in message(maps=parts / "maps")
-    assert "lies in the input" in message(tensorboard=parts / "board")
+    assert "is inside the input" in message(output=parts / "out.csv")
+    assert "is inside the input" in message(maps=parts / "maps")
+    assert "is inside the input" in message(tensorboard=parts / "board")
     assert "does not exist" in message(input="nowhere")
     assert "no folder of this name" in message(normal=["fine"])
     assert "has a mask there" in message(masks="_truth")
@@ -198,3 +198,13 @@ def test_a_model_with_a_bound_is_compared_with_probabilistic_pca(linear, parts, 
     for row in scores.rows:
         assert row["neg_elbo"] == pytest.approx(row["pca_neg_elbo"] / 2)
     assert scores.table["spot"]["neg_elbo"] == scores.table["spot"]["pca_neg_elbo"]
+
+
+def test_names_that_a_spreadsheet_would_compute_are_not_formulas(linear, parts):
+    image = next(path for path in parts.rglob("*.png"))
+    image.rename(parts / "=1+2.png")
+    img2img.score(parts, "out.csv", linear, accelerator="cpu", devices=1)
+    with open("out.csv", newline="", encoding="utf-8") as file:
+        names = {row["path"] for row in csv.DictReader(file)}
+    assert "./=1+2.png" in names
+    assert not any(name.startswith("=") for name in names)

@@ -7,7 +7,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from img2img.callbacks import AveragedWeights
 from img2img.callbacks.grid import Row, draw_grid
-from img2img.callbacks.record import flatten
+from img2img.callbacks.record import flatten, without_defaults
 from img2img.imaging.drawing import MASKED, ROW_LINE, mark_mask
 from img2img.trainer import best_precision, cpu_has_bf16
 
@@ -36,6 +36,15 @@ def test_the_error_map_has_a_fixed_scale(photo):
     half = Row(0, "t", target, target + 0.05, target)
     picture = draw_grid([half], error_scale=0.1)
     assert picture[2 * ROW_LINE + 6 : 2 * ROW_LINE + 102, 6 + 3 * 150 : 150 + 3 * 150].mean() == pytest.approx(
+        127.5, abs=1
+    )
+
+
+def test_sigma_has_the_scale_of_the_error(photo):
+    target = torch.from_numpy(photo[:96, :144]).permute(2, 0, 1) / 255
+    picture = draw_grid([Row(0, "t", target, target, target, torch.full_like(target, 0.05))], error_scale=0.1)
+    assert picture.shape[1] == 5 * (144 + 6) + 6
+    assert picture[2 * ROW_LINE + 6 : 2 * ROW_LINE + 102, 6 + 4 * 150 : 150 + 4 * 150].mean() == pytest.approx(
         127.5, abs=1
     )
 
@@ -76,6 +85,13 @@ def test_averaging_follows_its_formula():
 def test_settings_become_flat_and_readable():
     config = {"model": {"class_path": "img2img.tasks.Restoration", "init_args": {"lr": 0.1, "betas": [0.9, 0.99]}}}
     assert flatten(config) == {"model": "Restoration", "model.lr": 0.1, "model.betas": "[0.9, 0.99]"}
+
+
+def test_settings_at_their_defaults_are_left_out_also_those_of_bases():
+    noise = {"class_path": "img2img.corruptions.GaussianNoise", "init_args": {"sigma": [0, 30], "p": 1.0}}
+    arguments = {"root": "starter", "crop_size": 128, "batch_size": 5, "corruption": [noise]}
+    kept = without_defaults({"data": {"class_path": "img2img.data.CorruptedPairs", "init_args": arguments}})
+    assert kept["data"]["init_args"] == {"batch_size": 5, "corruption": [noise | {"init_args": {"sigma": [0, 30]}}]}
 
 
 def test_auto_precision_is_bfloat16_only_where_the_hardware_has_it(monkeypatch):

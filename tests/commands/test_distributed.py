@@ -6,19 +6,28 @@ import re
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import psutil
 import pytest
 import torch
 
+import img2img
+from tests.commands.models import save_model
 from tests.conftest import TINY
 
 DDP = ["--trainer.strategy=ddp", "--trainer.devices=2"]
 EXACT = "--trainer.precision=64-true"
 
 
-def run(*argv: str, code: int = 0) -> str:
-    """Runs the program in two processes, one thread each; returns what it printed."""
+def run(*argv: str, code: int = 0, meanwhile: Callable[[int], None] = lambda pid: None) -> str:
+    """Runs the program in two processes, one thread each; returns what it printed.
+
+    Meanwhile, it calls a function with the number of the first process.
+    """
     with subprocess.Popen(
         [sys.executable, *argv],
         stdout=subprocess.PIPE,
@@ -28,6 +37,7 @@ def run(*argv: str, code: int = 0) -> str:
         start_new_session=True,
     ) as process:
         try:
+            meanwhile(process.pid)
             out, _ = process.communicate(timeout=200)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)  # the second process would go on alone
@@ -102,3 +112,96 @@ def test_restore_writes_each_file_once_and_says_what_failed(photos, checkpoint):
     assert sorted(shares[0] + shares[1]) == expected
     report = json.loads(Path("out/restore_report.json").read_text())
     assert (report["restored"], report["failed"], len(report["files"])) == (10, 1, 11)
+
+
+def kill_second_when(there: Path, text: str) -> Callable[[int], None]:
+    """Returns a function that kills the second process as soon as a file holds a text."""
+
+    def kill(first: int) -> None:
+        limit = time.monotonic() + 150
+        while not (there.exists() and text in there.read_text()):
+            assert time.monotonic() < limit
+            time.sleep(0.02)
+        psutil.Process(first).children()[0].kill()
+
+    return kill
+
+
+@pytest.mark.slow
+def test_restore_reports_what_is_done_when_a_process_is_killed(photo, tmp_path):
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(40):
+        (folder / f"{number}.ppm").write_bytes(b"P6 320 320 255\n" + np.roll(photo, number, 0).tobytes())
+    argv = ["-m", "img2img", "restore", str(folder), "out", f"--model={save_model(tmp_path / 'model.ckpt')}"]
+    argv += ["--accelerator=cpu", "--devices=2", "--tile=64", "--precision=32-true"]
+    out = run(*argv, code=1, meanwhile=kill_second_when(Path("out/.img2img/journal-1.jsonl"), "begun"))
+    assert "process 1 of 2 was killed (SIGKILL" in out
+    assert "process 1 of 2 (the first is 0) was lost; fix that and run the same command again" in out
+    assert "Traceback" not in out
+    written = len(list(Path("out").glob("*.ppm")))
+    assert 20 <= written < 40  # the first one has finished its own half
+    report = json.loads(Path("out/restore_report.json").read_text())
+    assert (report["restored"], report["failed"], len(report["files"])) == (written, 0, written)
+    assert f"Restored {40 - written} image(s) into out, {written} were restored before" in run(*argv)
+
+
+@pytest.mark.slow
+def test_fit_says_that_a_process_was_killed(flags):
+    events = Path("runs/denoise/0/config.yaml")  # written when training begins
+    flags += ["--trainer.max_steps=100000"]
+    out = run("-m", "img2img", "fit", *flags, code=1, meanwhile=kill_second_when(events, "max_steps"))
+    assert "process 1 of 2 was killed (SIGKILL" in out
+    assert out.count("img2img fit: error: another process of this run was lost") == 1
+    assert "Traceback" not in out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", [[], ["--model.optimizer=null"]])
+def test_a_divided_network_learns_the_same_and_its_checkpoints_are_whole(program, flags, optimizer):
+    flags[flags.index("--trainer.strategy=ddp")] = "--trainer.strategy=fsdp"
+    length = (EXACT, "--trainer.max_steps=6", "--last.every_n_steps=4", *optimizer)
+    program("fit", *length, "--data.batch_size=4")
+    os.environ.pop("IMG2IMG_RUN")
+    keep = "--trainer.callbacks+=kept.Kept"
+    Path("kept.py").write_text(KEPT)
+    run("-m", "img2img", "fit", *flags, *length, "--data.batch_size=2", keep)
+    assert apart(0, 1) < 1e-12
+    os.environ.pop("IMG2IMG_RUN", None)
+    program("fit", *length, "--data.batch_size=4", "--ckpt_path=step4.ckpt")  # one process goes on
+    assert apart(0, 2) < 1e-12
+    os.environ.pop("IMG2IMG_RUN", None)
+    run("-m", "img2img", "fit", *flags, *length, "--data.batch_size=2", "--ckpt_path=step4.ckpt")  # two go on
+    assert apart(0, 3) < 1e-12
+    one, divided = (img2img.load(f"runs/denoise/{n}/last.ckpt") for n in (0, 1))
+    image = torch.rand(1, 3, 20, 30)
+    assert torch.allclose(one(image), divided(image), atol=1e-6)
+    assert not torch.allclose(divided(image), image, atol=1e-6)
+
+
+KEPT = """
+import shutil
+from lightning.pytorch import Callback
+
+class Kept(Callback):
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == 5 and trainer.is_global_zero:
+            shutil.copy("runs/denoise/1/last.ckpt", "step4.ckpt")
+"""
+
+
+def apart(first: int, second: int) -> float:
+    """The largest difference of the weights of two runs, latest and averaged."""
+    one, two = (torch.load(f"runs/denoise/{n}/last.ckpt", weights_only=True) for n in (first, second))
+    kinds = ("current_model_state", "state_dict")
+    return max(float((one[kind][k] - two[kind][k]).abs().max()) for kind in kinds for k in one[kind])
+
+
+@pytest.mark.slow
+def test_an_autoencoder_is_not_divided(photos):
+    flags = [*TINY, f"--data.root={photos}", "--trainer.strategy=fsdp", "--trainer.devices=1", "--trainer.max_steps=1"]
+    flags = [flag for flag in flags if "crop_size" not in flag and "blocks" not in flag]
+    out = run("-m", "img2img", "fit", "--config", "vae.yaml", *flags, code=2)
+    assert out.splitlines()[-1] == (
+        "img2img fit: error: --trainer.strategy fsdp does not divide autoencoders; use --trainer.strategy ddp"
+    )

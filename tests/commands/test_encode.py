@@ -41,7 +41,7 @@ def test_a_bad_file_is_named_and_the_others_go_on(folder, tmp_path, capsys):
     ("output", "message"),
     [
         ("t.xlsx", r"t.xlsx: a table of latents is written as \.npz, \.csv, \.parquet"),
-        ("images/t.npz", "lies in the input"),
+        ("images/t.npz", "is inside the input"),
         ("old.npz", "old.npz is there already; give --overwrite"),
     ],
 )

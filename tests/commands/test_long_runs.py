@@ -29,8 +29,10 @@ def copies(monkeypatch) -> None:
     monkeypatch.setattr(LastCheckpoint, "_save_none_monitor_checkpoint", keep)
 
 
-def test_muon_learns_and_resumes_bit_identically(program, monkeypatch):
+@pytest.mark.parametrize("precision", ["auto", "64-true"])
+def test_muon_learns_and_resumes_bit_identically(precision, program, monkeypatch):
     flags = ("--trainer.max_steps=6", "--trainer.val_check_interval=4", "--average.horizon=0.2")
+    flags = (*flags, f"--trainer.precision={precision}")
     with monkeypatch.context() as patch:
         copies(patch)
         program("fit", *flags, "--last.every_n_steps=2")

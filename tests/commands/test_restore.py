@@ -8,6 +8,7 @@ from PIL import Image
 
 import img2img
 from img2img.cli import main
+from tests.commands.models import save_model
 
 QUIET = ["--accelerator", "cpu", "--precision", "32-true"]
 
@@ -60,6 +61,36 @@ def test_one_image_to_a_name_of_its_own_or_into_a_folder(checkpoint, photo):
     assert stop.value.code == 2
 
 
+def test_several_inputs_with_a_mask_each_and_going_on(tmp_path, photo, capsys):
+    network = {"class_path": "img2img.networks.InpaintingUNet", "init_args": {"channels": [8, 8]}}
+    recipe = {"class_path": "img2img.tasks.Inpainting", "init_args": {"network": network}}
+    checkpoint = save_model(tmp_path / "fill.ckpt", recipe=recipe)
+    Path("scans").mkdir()
+    Path("masks/scans").mkdir(parents=True)
+    for name in ("a.png", "scans/a.png"):
+        Image.fromarray(photo[:20, :30]).save(name)
+        Image.fromarray(np.eye(20, 30, dtype=np.uint8) * 255).save(f"masks/{name}")
+    Path("scans/film.GIF").write_bytes(b"GIF89a")
+    Path("scans/noname").write_bytes(b"")
+    model = ["--model", str(checkpoint), "--mask", "masks", *QUIET]
+    for output, said in (("scans/a.png", "is one file for several inputs"), ("out.png", "is one file for several")):
+        with pytest.raises(SystemExit):
+            main(["restore", "a.png", "scans", output, *model])
+        assert said in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["restore", "a.png", "scans/a.png", "out", *model])
+    assert "would both be named a.png" in capsys.readouterr().err
+    assert not Path("out").exists()
+    for more in (["--dry_run"], [], []):
+        main(["restore", "a.png", *model, "scans", "out", *more])  # options may come between
+        said = capsys.readouterr().out
+        assert "passed over, in other formats: 1 .gif, 1 without a suffix" in said
+    assert "Restored 0 image(s) into out, 2 were restored before" in said
+    assert files("out") == ["a.png", "scans/a.png"]
+    result = img2img.restore(["a.png", Path("scans")], "python", model=checkpoint, mask="masks", accelerator="cpu")
+    assert [record.name for record in result.restored] == files("out")
+
+
 def test_a_bad_file_is_named_the_others_go_on_and_the_exit_code_says_so(checkpoint, photo, capsys):
     Path("in").mkdir()
     Image.fromarray(photo[:20, :30]).save("in/good.png")
@@ -80,7 +111,7 @@ def test_originals_are_never_written_among(checkpoint, photo, output, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["restore", "in", output, "--model", str(checkpoint), *QUIET])
     assert stop.value.code == 2
-    assert "lies in the input" in capsys.readouterr().err
+    assert "is inside the input" in capsys.readouterr().err
     assert Path("in/a.png").read_bytes() == before
 
 

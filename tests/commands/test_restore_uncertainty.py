@@ -70,8 +70,19 @@ def test_every_image_gets_a_map_of_its_size_in_16_bits(model, scans, photo):
         tensor = torch.from_numpy(np.array(page) / np.float32(255)).permute(2, 0, 1)[None]
         with torch.inference_mode():
             sigma = task.estimate(tensor)[1].mean(1)[0].numpy()
-        assert np.abs(found - 65535.0 * sigma).max() <= 1
+        assert np.abs(found - np.minimum(262140.0 * sigma, 65535)).max() <= 1
         assert found.std() > 10
+
+
+def test_the_page_shows_the_maps_and_the_run_says_their_scale(model, scans, capsys):
+    main(argv(model, "--html"))
+    assert "Maps: maps (white where σ is 0.25 or more" in capsys.readouterr().out
+    assert (
+        Path("out/restore_report.html").read_text("utf-8").count("σ of the error: black 0, white 0.125 or more</span>")
+        == 2
+    )
+    main(["restore", "in", "out", f"--model={model}", "--overwrite", "--html", *QUIET])
+    assert "σ of the error" not in Path("out/restore_report.html").read_text("utf-8")
 
 
 def test_tiles_leave_no_trace_in_maps(model, scans):
@@ -93,7 +104,7 @@ def test_maps_of_a_network_that_sees_everything_are_blended_without_seams(scans)
     img2img.restore("in", "out", model=task, accelerator="cpu", precision="32-true", tile=70, uncertainty="maps")
     found = cv2.imread("maps/a.png", cv2.IMREAD_UNCHANGED)
     assert found.shape == (150, 203)
-    assert np.abs(found - 65535 * np.exp(-3)).max() <= 1
+    assert np.abs(found - 262140 * np.exp(-3)).max() <= 1
 
 
 def test_what_was_interrupted_between_map_and_image_gets_both(model, scans):
@@ -130,10 +141,10 @@ def test_a_lost_map_is_made_again_and_an_edited_one_is_kept(model, scans, capsys
 def test_an_image_that_cannot_be_written_leaves_no_map(model, scans, monkeypatch, capsys):
     publish = img2img.imaging.writing.publish
 
-    def refuse(part: Path, target: Path) -> int:
+    def refuse(part: Path, target: Path, **how: bool) -> int:
         if target.parts[0] == "out" and target.name == "a.png":
             raise OSError(errno.EIO, os.strerror(errno.EIO), str(target))
-        return publish(part, target)
+        return publish(part, target, **how)
 
     monkeypatch.setattr(img2img.imaging.writing, "publish", refuse)
     assert code_of(argv(model)) == 1
@@ -152,7 +163,7 @@ def test_without_maps_or_with_other_ones_it_is_another_run(model, scans, capsys)
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"maps": "in/maps"}, "lies in the input in"),
+        ({"maps": "in/maps"}, "is inside the input in"),
         ({"maps": "out"}, "must lie apart"),
         ({"maps": "out/maps"}, "must lie apart"),
         ({"maps": "far", "output": "far/out"}, "must lie apart"),

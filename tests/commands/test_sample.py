@@ -12,7 +12,7 @@ def test_the_command_draws_a_sheet_that_its_seed_decides(capsys, tmp_path):
     model = save(tmp_path / "m.ckpt")
     for name, seed in (("one", "3"), ("same", "3"), ("other", "4")):
         main(["sample", f"{name}.png", "--model", model, "--n", "5", "--seed", seed, "--accelerator", "cpu"])
-    assert "5 image(s) drawn from a Gaussian fitted to the codes of its training images: one.png" in (
+    assert "5 image(s) drawn from a Gaussian fitted to the latents of its training images: one.png" in (
         capsys.readouterr().out
     )
     assert Path("one.png").read_bytes() == Path("same.png").read_bytes()
@@ -31,7 +31,7 @@ def test_the_command_draws_a_sheet_that_its_seed_decides(capsys, tmp_path):
         (["a.png", "--n", "0"], "--n must be at least 1"),
         (["a.png", "--temperature", "nan"], "--temperature at least 0"),
         (["a.png", "--batch_size", "0"], "--batch_size must be at least 1"),
-        (["a.png", "--precision", "31"], "--precision 31 is none of auto, 32-true"),
+        (["a.png", "--precision", "31"], "--precision 31 is not one of auto, 32-true"),
         (["a.png", "--accelerator", "abacus"], "--accelerator abacus is not there"),
         (["there.png"], "there.png is there already"),
         (["full"], "0001.png is there already"),

@@ -163,6 +163,9 @@ def test_events_hold_grids_rates_config_and_hparams(program):
     assert "config/text_summary" in events.Tags()["tensors"]
     assert {"_hparams_/session_start_info", "_hparams_/session_end_info"} <= set(events.summary_metadata)
     assert "final/psnr" in scalars
+    settings = yaml.safe_load(Path("runs/denoise/0/hparams.yaml").read_text())
+    assert settings["max_steps"] == 4
+    assert "model.warmup_steps" not in settings, "it has its default"
 
 
 def test_a_third_party_albumentations_transform_and_a_plain_torch_loss(program):
@@ -273,7 +276,7 @@ def test_predict_does_not_write_among_the_originals(program, checkpoint, photos,
     with pytest.raises(SystemExit) as stop:
         program("predict", f"--ckpt_path={checkpoint}", f"--restore.input={photos}", f"--restore.output={photos}/out")
     assert stop.value.code == 2
-    assert "lies in the input" in capsys.readouterr().err
+    assert "is inside the input" in capsys.readouterr().err
 
 
 def test_fine_tuning_with_another_loss(program, checkpoint):

@@ -1,10 +1,13 @@
+import errno
 import os
 import pickle
+import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import img2img.data.cache
 from img2img.data.cache import DecodedCache, prepare_all
 from img2img.imaging.files import UnreadableImage
 
@@ -28,9 +31,121 @@ def test_a_changed_source_is_decoded_anew(cache, tmp_path, photo):
     Image.fromarray(photo).save(path)
     cache.prepare([path])
     Image.fromarray(255 - photo).save(path)
-    np.testing.assert_array_equal(cache.open(path), 255 - photo)  # before anybody prepared it again
+    other = DecodedCache(3, 1, cache.folder)
+    np.testing.assert_array_equal(other.open(path), 255 - photo)  # before anybody prepared it again
+    np.testing.assert_array_equal(cache.open(path), photo)  # a run goes on with what it began with
     cache.prepare([path])
     np.testing.assert_array_equal(cache.open(path), 255 - photo)
+
+
+@pytest.mark.parametrize("harm", ["vanished", "damaged"])
+def test_an_image_that_is_lost_during_a_run_is_read_from_its_copy(cache, tmp_path, photo, harm):
+    path = tmp_path / "a.png"
+    Image.fromarray(photo).save(path)
+    cache.prepare([path])
+    late = DecodedCache(3, 1, cache.folder)  # another process of the run
+    assert late.problem(path) is None
+    path.unlink()
+    if harm == "damaged":
+        path.write_bytes(b"\x89PNG\r\n\x1a\n and then nothing")
+    for opener in (cache, late, pickle.loads(pickle.dumps(cache))):
+        np.testing.assert_array_equal(opener.open(path), photo)
+        assert opener.problem(path) is None
+
+
+@pytest.mark.parametrize("kept", [0, 10, 200, -1])
+def test_a_damaged_copy_is_made_again(tmp_path, photo, kept):
+    path = tmp_path / "a.png"
+    Image.fromarray(photo).save(path)
+    DecodedCache(3, 1, tmp_path / "decoded").prepare([path])
+    (copy,) = (tmp_path / "decoded").glob("*.npy")
+    data = copy.read_bytes()
+    for step in ("open", "prepare"):
+        another = tmp_path / step
+        another.mkdir()
+        (another / copy.name).write_bytes(data[:kept])  # each in a folder that no map is open of
+        cache = DecodedCache(3, 1, another)
+        if step == "prepare":
+            cache.prepare([path])
+            assert isinstance(cache.open(path), np.memmap)
+        assert cache.problem(path) is None
+        np.testing.assert_array_equal(cache.open(path), photo)
+
+
+@pytest.mark.parametrize("suffix", [".bad", ".large"])
+def test_an_empty_note_is_ignored(cache, tmp_path, photo, suffix):
+    path = tmp_path / "a.png"
+    Image.fromarray(photo).save(path)
+    cache.folder.mkdir()
+    cache._file(path, suffix).write_bytes(b"")
+    cache.prepare([path])
+    assert cache.problem(path) is None
+    assert isinstance(cache.open(path), np.memmap)
+
+
+def test_a_full_disk_costs_time_and_one_warning(tmp_path, photo, monkeypatch):
+    paths = [tmp_path / f"{i}.png" for i in range(3)]
+    for path in paths:
+        Image.fromarray(photo).save(path)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("img2img.imaging.parts.os.fsync", full)
+    cache = DecodedCache(3, 1, tmp_path / "decoded")
+    with pytest.warns(UserWarning, match="No space left on device.*decoded at each use") as caught:
+        cache.prepare(paths)
+    assert len(caught) == 1
+    assert list(cache.folder.iterdir()) == []
+    for path in paths:
+        assert cache.problem(path) is None
+        np.testing.assert_array_equal(cache.open(path), photo)
+
+
+def test_a_folder_that_cannot_be_made_costs_time_and_one_warning(tmp_path, photo):
+    Image.fromarray(photo).save(tmp_path / "a.png")
+    (tmp_path / "file").write_text("")
+    cache = DecodedCache(3, 1, tmp_path / "file" / "decoded")
+    with pytest.warns(UserWarning, match="Not a directory"):
+        cache.prepare([tmp_path / "a.png"])
+    assert cache.problem(tmp_path / "a.png") is None
+    np.testing.assert_array_equal(cache.open(tmp_path / "a.png"), photo)
+
+
+@pytest.mark.parametrize("harm", ["edited", "deleted"])
+def test_a_file_that_changes_while_it_is_decoded_is_not_stored(cache, tmp_path, photo, harm, monkeypatch):
+    path = tmp_path / "a.png"
+    Image.fromarray(photo).save(path)
+    read = img2img.data.cache.read_finite
+
+    def disturbed(file):
+        image = read(file)
+        path.unlink()
+        if harm == "edited":
+            Image.fromarray(255 - photo).save(path)
+        return image
+
+    with monkeypatch.context() as patch:
+        patch.setattr(img2img.data.cache, "read_finite", disturbed)
+        cache.prepare([path])
+    assert list(cache.folder.glob("*")) == []
+    if harm == "edited":
+        np.testing.assert_array_equal(cache.open(path), 255 - photo)
+    else:
+        for missing in (path, tmp_path / "never.png"):
+            assert "No such file" in cache.problem(missing)
+            with pytest.raises(UnreadableImage, match="No such file"):
+                cache.open(missing)
+
+
+def test_what_killed_processes_left_is_removed(cache, tmp_path, photo):
+    Image.fromarray(photo).save(tmp_path / "a.png")
+    cache.folder.mkdir()
+    for name, age in ((".tmpold", 7200), (".new.part", 1)):
+        (cache.folder / name).write_bytes(b"half")
+        os.utime(cache.folder / name, (time.time() - age,) * 2)
+    cache.prepare([tmp_path / "a.png"])
+    assert {file.name for file in cache.folder.glob(".*")} == {".new.part"}
 
 
 def test_switched_off_it_stores_nothing_and_still_opens(tmp_path, photo):
@@ -142,7 +257,7 @@ def test_finished_images_are_kept_apart_from_plain_ones_and_from_otherwise_finis
     np.testing.assert_array_equal(triple.open(path), photo.astype(np.float32) * 3)
     assert triple.open(path).dtype == np.float32
     assert triple.problem(path) is None
-    assert triple.finish.calls == (1 if limit else 2)  # once and for all, or at each use; never to look for a problem
+    assert triple.finishes[0].calls == (1 if limit else 2)  # once, or at each use; not to look for a problem
     assert isinstance(triple.open(path), np.memmap) == bool(limit)
 
 

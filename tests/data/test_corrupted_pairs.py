@@ -152,11 +152,14 @@ def test_gray_rgba_and_16_bit_photographs(photos, kind):
         assert torch.equal(target[..., 0], target[..., 1])
 
 
-def test_loaders_without_a_trainer_say_so(photos):
-    data = CorruptedPairs(str(photos))
+def test_loaders_work_without_a_trainer(photos):
+    data = CorruptedPairs(str(photos), crop_size=16, batch_size=4)
     data.setup("fit")
-    with pytest.raises(RuntimeError, match="for a Trainer"):
-        data.train_dataloader()
+    batch = next(iter(data.train_dataloader()))
+    assert batch["n"].tolist() == [0, 1, 2, 3]
+    assert torch.equal(batch["input"][2], data.training_pairs()[2]["input"].permute(2, 0, 1))
+    assert len(data.train_dataloader()) == 6 * 64 * 48 // 16**2 // 4
+    assert len(list(data.val_dataloader())) == 2 * 3, "each image with each corruption"
 
 
 def test_an_epoch_covers_the_run_or_the_images(photos):

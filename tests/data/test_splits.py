@@ -1,9 +1,10 @@
 import shutil
+from typing import get_args
 
 import pytest
 from PIL import Image
 
-from img2img.data.splits import SPLITS, find_split, mix, resolve_root
+from img2img.data.splits import Split, find_split, mix, resolve_root, whole_folder
 
 
 @pytest.fixture
@@ -16,12 +17,12 @@ def flat(tmp_path, photos):
 
 
 def test_a_divided_root_is_taken_as_it_is(photos):
-    counts = {split: len(find_split(photos, split, 0, 0.1).paths) for split in SPLITS}
+    counts = {split: len(find_split(photos, split, 0, 0.1).paths) for split in get_args(Split)}
     assert counts == {"train": 6, "val": 2, "test": 2}
 
 
 def test_one_folder_is_divided_without_overlap_and_by_seed(flat):
-    parts = {split: set(find_split(flat, split, 0, 0.2).paths) for split in SPLITS}
+    parts = {split: set(find_split(flat, split, 0, 0.2).paths) for split in get_args(Split)}
     assert {split: len(paths) for split, paths in parts.items()} == {"train": 6, "val": 2, "test": 2}
     assert len(set.union(*parts.values())) == 10
     assert parts["val"] == set(find_split(flat, "val", 0, 0.2).paths)
@@ -82,3 +83,19 @@ def test_nothing_need_be_held_out(flat):
     assert len(find_split(flat, "train", 0, 0).paths) == 10
     with pytest.raises(FileNotFoundError, match="share: 0 keeps no images"):
         find_split(flat, "val", 0, 0)
+
+
+def test_pictures_of_earlier_runs_are_left_out(tmp_path, photo):
+    for number in range(4):
+        Image.fromarray(photo[:9, :9]).save(tmp_path / f"{number}.png")
+    run, other = tmp_path / "runs" / "denoise" / "0", tmp_path / "runs" / "abroad"
+    for folder in (run, other):
+        folder.mkdir(parents=True)
+        Image.fromarray(photo[:9, :9]).save(folder / "grid.png")
+    (run / "config.yaml").write_text("model: {}")
+    with pytest.warns(UserWarning, match="left out the pictures of earlier runs, in .*denoise/0"):
+        found = whole_folder(tmp_path)
+    assert [path.relative_to(tmp_path).as_posix() for path in found.paths] == [
+        *(f"{number}.png" for number in range(4)),
+        "runs/abroad/grid.png",
+    ]

@@ -44,11 +44,11 @@ def holes(item) -> None:
 
 def items(root, mask, side=1000):
     """Returns each image with its mask, assembled from tiles, or its problem."""
-    finder = None if mask is None else mask_finder(mask, root)
+    finder = None if mask is None else mask_finder(mask, [root])
     found = []
-    for job in list_jobs(root, root.parent / "nowhere"):
+    for job in list_jobs([root], root.parent / "nowhere"):
         item = {"path": job.source}
-        batches = tile_batches([[job]], lambda h: tiling_by_side(h.height, h.width, Cut(3), side), finder)
+        batches = tile_batches([[job]], lambda h, suffix: tiling_by_side(h.height, h.width, Cut(3), side), finder)
         for batch in batches:
             if batch["tiles"].problem:
                 item = {"path": job.source, "problem": batch["tiles"].problem}
@@ -92,10 +92,23 @@ def test_masks_of_any_kind(images, masks):
         holes(items(image, str(masks / f"{name}.png"))[0])
 
 
+@pytest.mark.parametrize("side", [10, 1000])
+def test_a_mask_of_zeros_and_ones_is_refused_before_the_output_is_complete(images, masks, side):
+    image = sorted(images.iterdir())[0]
+    Image.fromarray(np.eye(48, 64, dtype=np.uint8)).save(masks / "ones.png")
+    tiling = tiling_by_side(48, 64, Cut(3), side)
+    finder = mask_finder(str(masks / "ones.png"), [image])
+    *before, last = tile_batches([list_jobs([image], images.parent / "nowhere")], lambda header, suffix: tiling, finder)
+    assert "is black (values 0 and 1 of 255); holes must be white" in last["tiles"].problem
+    rows = {batch["tiles"].tiles[0].row for batch in before}
+    assert rows == set(range(len(tiling.rows) - 1)), "the last row of tiles would complete the output"
+
+
 def test_transparent_pixels_are_filled_and_come_back_opaque(images):
     first, second = sorted(images.iterdir())
     alpha = np.full((48, 64, 1), 255, np.uint8)
-    alpha[HOLE] = 254
+    alpha[:9] = 128  # a soft edge, less than half transparent
+    alpha[HOLE] = 127
     Image.fromarray(np.dstack([np.array(Image.open(first)), alpha])).save(first)
     found = items(images, "alpha")
     holes(found[0])
@@ -162,10 +175,10 @@ def test_images_without_masks_get_no_mask(images):
         ("#ff00f", "not of the form #rrggbb"),
         ("{images}/wine-1.png", "does not exist"),
         ("{masks}/{mask}", "is one file for a folder of images"),
-        ("{images}", "lie in the folder of images"),
+        ("{images}", "are in the folder of images"),
     ],
 )
 def test_a_wrong_mask_is_an_error_at_once(images, masks, mask, said):
     given = mask.format(images=images, masks=masks, mask=sorted(masks.iterdir())[0].name)
     with pytest.raises(UserError, match=said):
-        mask_finder(given, images)
+        mask_finder(given, [images])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -118,3 +119,14 @@ def test_wrong_options_are_errors(model, scans, options, said):
 def test_a_page_needs_a_folder(model, scans):
     with pytest.raises(UserError, match="--html needs an output folder"):
         img2img.restore("in/a.png", "b.png", model=model, html=True, **QUICK)
+
+
+def test_the_report_holds_no_absolute_path(model, scans):
+    (scans / "bad.png").write_bytes(b"no image")
+    result = img2img.restore(scans.absolute(), Path("out").absolute(), model, html=True, accelerator="cpu")
+    for file in (result.report, result.page):
+        assert str(Path.cwd()) not in file.read_text(encoding="utf-8")
+    report = json.loads(result.report.read_text())
+    assert (result.report.parent / report["input"]).samefile(scans)
+    assert all((result.report.parent / record["source"]).is_file() for record in report["files"])
+    assert any("../in/bad.png" in record["reason"] for record in report["files"] if record["status"] == "failed")

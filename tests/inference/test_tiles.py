@@ -10,7 +10,7 @@ from img2img.inference.tiles import read_ahead, tile_batches
 from img2img.tiling.geometry import Cut, tiling_by_side
 
 
-def whole(header):
+def whole(header, suffix):
     return tiling_by_side(header.height, header.width, Cut(0), 10_000)
 
 
@@ -22,7 +22,7 @@ def test_tiles_are_pieces_of_the_image_with_their_halo(tmp_path, photo, strip, m
     alpha = image[..., :1]
     Image.fromarray(np.concatenate([image, alpha], 2)).save(tmp_path / "in" / "a.png")
     tiling = tiling_by_side(61, 83, Cut(5, 4), 20)
-    batches = list(tile_batches([list_jobs(tmp_path / "in", tmp_path / "out")], lambda header: tiling))
+    batches = list(tile_batches([list_jobs([tmp_path / "in"], tmp_path / "out")], lambda header, suffix: tiling))
     assert len(batches) == len(list(tiling)) == 4 * 5
     for batch in batches:
         (tile,) = batch["tiles"].tiles
@@ -36,7 +36,7 @@ def test_images_of_the_same_size_share_a_batch_and_bad_ones_stand_alone(tmp_path
     (tmp_path / "in").mkdir()
     for name in ("a", "b", "c"):
         Image.fromarray(photo[:20, :30]).save(tmp_path / "in" / f"{name}.png")
-    jobs = list_jobs(tmp_path / "in", tmp_path / "out")
+    jobs = list_jobs([tmp_path / "in"], tmp_path / "out")
     (tmp_path / "in" / "b.png").write_bytes(b"gone bad since")
     batches = list(tile_batches(in_groups(jobs, 1 << 20), whole, done={"c.png"}))
     assert [batch["tiles"].problem != "" for batch in batches] == [True, False]
@@ -49,7 +49,7 @@ def test_a_file_that_vanishes_does_not_stop_the_others(tmp_path, photo):
     (tmp_path / "in").mkdir()
     for name in ("a", "b"):
         Image.fromarray(photo[:20, : 30 + ord(name)]).save(tmp_path / "in" / f"{name}.png")
-    jobs = list_jobs(tmp_path / "in", tmp_path / "out")
+    jobs = list_jobs([tmp_path / "in"], tmp_path / "out")
     (tmp_path / "in" / "a.png").unlink()
     batches = list(tile_batches([[job] for job in jobs], whole))
     assert "a.png" in batches[0]["tiles"].problem

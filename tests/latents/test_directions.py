@@ -49,7 +49,7 @@ def test_a_latent_that_never_changes_does_no_harm(classes):
 
 def test_nothing_to_tell_apart_is_said():
     same = np.ones((5, 2))
-    with pytest.raises(UserError, match="finds nothing"):
+    with pytest.raises(UserError, match="finds no difference between the latents"):
         classifier_direction(same, same)
 
 

@@ -78,9 +78,9 @@ def test_outputs_are_replaced_only_when_asked(folders, photos_in):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"output": "in/out"}, "lies in the input"),
-        ({"output": "dark/out"}, "lies in --from dark"),
-        ({"output": "bright"}, "lies in --to bright"),
+        ({"output": "in/out"}, "is inside the input"),
+        ({"output": "dark/out"}, "is inside --from dark"),
+        ({"output": "bright"}, "is inside --to bright"),
         ({"end": "dark"}, "do not differ"),
         ({"direction": "up"}, "--direction is one of mean, classifier"),
         ({"strength": float("nan")}, "--strength a number"),

@@ -61,7 +61,7 @@ def test_a_bad_file_is_a_problem_and_the_others_go_on(folder, model):
     assert "a/bad.png" in problem
     assert LatentTable.load(Path("t.npz")).problems == (), "they are not part of the file"
     alone = folder / "a" / "bad.png"
-    with pytest.raises(UserError, match=r"none of the 1 image file\(s\) can be read, for one: .*bad\.png"):
+    with pytest.raises(UserError, match=r"none of the 1 image file\(s\) can be read; the first: .*bad\.png"):
         encode(alone, None, model, **CPU)
 
 

@@ -95,7 +95,7 @@ def test_files_that_are_no_tables(photo):
     table().save(Path("whole.npz"))
     Path("half.npz").write_bytes(Path("whole.npz").read_bytes()[:2000])
     for name in ("text.npz", "other.npz", "array.npy", "objects.npz", "half.npz"):
-        with pytest.raises(UserError, match="is no table of latents"):
+        with pytest.raises(UserError, match="is not a table of latents"):
             evaluate_latents(name)
     with pytest.raises(FileNotFoundError, match="img2img encode"):
         evaluate_latents("missing.npz")

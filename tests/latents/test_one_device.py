@@ -63,5 +63,5 @@ def test_a_device_that_is_not_there(monkeypatch, accelerator):
 
 
 def test_a_precision_of_another_name():
-    with pytest.raises(UserError, match="--precision 31 is none of auto, 32-true, 64-true"):
+    with pytest.raises(UserError, match="--precision 31 is not one of auto, 32-true, 64-true"):
         OneDevice(by_hand(), "cpu", "31")

@@ -64,14 +64,14 @@ def test_a_file_that_cannot_be_written_is_named_and_if_none_can_that_is_an_error
     diverged = by_hand()
     with torch.no_grad():
         diverged.network.decoder[0].bias.fill_(float("nan"))
-    with pytest.raises(UserError, match=r"none of the 2 image\(s\) can be written, for one: in/a.png: .*NaN"):
+    with pytest.raises(UserError, match=r"none of the 2 image\(s\) can be written; the first: in/a.png: .*NaN"):
         reconstruct("in", "other", diverged, **CPU)
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"output": "in/out"}, "lies in the input"),
+        ({"output": "in/out"}, "is inside the input"),
         ({"input": "gone"}, "gone does not exist"),
         ({"input": "empty"}, "no images"),
         ({"batch_size": 0}, "--batch_size and --num_nodes must be at least 1"),

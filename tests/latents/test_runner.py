@@ -37,7 +37,7 @@ def test_the_options_of_devices_are_described_and_may_have_hyphens():
             input: Folder.
         """
 
-    parser = parser_of(command, "nothing", "Do nothing.", shared=[Devices])
+    parser = parser_of(command, "nothing", shared=[Devices])
     options = vars(parser.parse_args(["in", "--batch-size", "3", "--devices=2"]))
     assert Devices(**{name: value for name, value in options.items() if name != "input"}) == Devices(
         devices=2, batch_size=3
@@ -64,7 +64,7 @@ def test_any_task_can_be_run_over_images(folder):
 
 
 def test_images_none_of_which_can_be_read_are_an_error_with_a_reason():
-    with pytest.raises(UserError, match=r"none of the 2 image file\(s\) can be read, for one: in/a\\n\.png is torn"):
+    with pytest.raises(UserError, match=r"none of the 2 image file\(s\) can be read; the first: in/a\\n\.png is torn"):
         split_problems([{"problem": "in/a\n.png is torn"}, {"problem": "another"}])
 
 

@@ -80,7 +80,7 @@ def test_noise_of_pixels_belongs_to_the_image(variational):
 
 
 def test_a_model_that_was_never_measured_says_so():
-    with pytest.raises(UserError, match="knows nothing of the codes of its training images"):
+    with pytest.raises(UserError, match="does not hold the latents of its training images"):
         sample("a.png", by_hand(measured=False), **CPU)
 
 
@@ -106,18 +106,18 @@ def test_a_folder_is_written_batch_by_batch(monkeypatch):
     from img2img.latents import sampling
     from img2img.latents.one_device import OneDevice
 
-    made, decode, write = [0], OneDevice.decode, sampling.write_picture
+    made, compute, write = [0], OneDevice.compute, sampling.write_picture
     ahead = []
 
-    def counted(self, latents):
+    def counted(self, function, latents):
         made[0] += len(latents)
-        return decode(self, latents)
+        return compute(self, function, latents)
 
     def watched(path, pixels):
         ahead.append(made[0] - int(path.stem))
         write(path, pixels)
 
-    monkeypatch.setattr(OneDevice, "decode", counted)
+    monkeypatch.setattr(OneDevice, "compute", counted)
     monkeypatch.setattr(sampling, "write_picture", watched)
     result = sample("out", by_hand(), n=20, batch_size=4, **CPU)
     assert max(ahead) == 4, "no more images wait than a batch"
@@ -129,7 +129,7 @@ def test_no_image_of_a_diverged_model_can_be_written():
     task = by_hand()
     with torch.no_grad():
         task.network.decoder[0].bias.fill_(float("nan"))
-    with pytest.raises(UserError, match=r"none of the 3 image\(s\) can be written, for one: out/0000.png: .*NaN"):
+    with pytest.raises(UserError, match=r"none of the 3 image\(s\) can be written; the first: out/0000.png: .*NaN"):
         sample("out", task, n=3, **CPU)
 
 

@@ -78,7 +78,7 @@ def test_more_than_ten_latents_keep_their_order():
 @pytest.mark.parametrize("text", ["", "path,label,error\na,b,1\n", "path,label,error,mu_0\na,b,1\n", "a,b\n1,2\n"])
 def test_text_that_is_no_table(text):
     Path("t.csv").write_text(text)
-    with pytest.raises(UserError, match=r"t\.csv is no table of latents"):
+    with pytest.raises(UserError, match=r"t\.csv is not a table of latents"):
         LatentTable.load(Path("t.csv"))
 
 
@@ -86,12 +86,26 @@ def test_a_csv_with_words_for_numbers_is_no_table():
     table().save(Path("t.csv"))
     text = Path("t.csv").read_text().splitlines()
     Path("t.csv").write_text("\n".join([text[0], 'x,y,"much"' + ",1" * 6]))
-    with pytest.raises(UserError, match="is no table of latents"):
+    with pytest.raises(UserError, match="is not a table of latents"):
         LatentTable.load(Path("t.csv"))
 
 
 def test_a_parquet_file_that_is_none():
     pytest.importorskip("pyarrow.parquet")
     Path("t.parquet").write_text("no table")
-    with pytest.raises(UserError, match="is no table of latents"):
+    with pytest.raises(UserError, match="is not a table of latents"):
         LatentTable.load(Path("t.parquet"))
+
+
+def test_names_that_a_spreadsheet_would_compute_are_not_formulas_in_csv_and_come_back():
+    names = ["=1+2.png", "+1.png", "-1.png", "@SUM(A1).png", "\t=1.png", "a=1.png"]
+    labels = ["=cmd|' /C calc'!A0", "-", "+a", "@b", "", "c"]
+    numbers = np.ones((6, 1), np.float32)
+    saved = LatentTable(names, labels, -numbers, -numbers[:, 0])
+    saved.save(Path("t.csv"))
+    with open("t.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert not any(row[name].startswith(("=", "+", "-", "@", "\t")) for row in rows for name in ("path", "label"))
+    assert rows[0]["error"] == "-1"  # a number is no formula
+    loaded = LatentTable.load(Path("t.csv"))
+    assert (loaded.path, loaded.label) == (names, labels)

@@ -69,7 +69,7 @@ def test_what_cannot_be_meant_is_one_line(image):
         ({"steps": 1}, "--steps at least 2"),
         ({"latents": 0}, "--latents must be at least 1"),
         ({"output": image}, "is there already"),
-        ({"model": by_hand(measured=False)}, "knows nothing of the codes of its training images"),
+        ({"model": by_hand(measured=False)}, "does not hold the latents of its training images"),
     ]:
         with pytest.raises(UserError, match=said):
             traverse(**({"input": image, "output": "l.png", "model": by_hand()} | arguments | CPU))

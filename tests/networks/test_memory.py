@@ -3,7 +3,7 @@ import torch
 from torch import Tensor, nn
 
 from img2img.networks import RestorationUNet, bytes_per_pixel
-from img2img.networks.memory import SAFETY
+from img2img.networks.memory import SAFETY, training_bytes
 
 
 def test_one_convolution_holds_its_input_and_its_output():
@@ -45,3 +45,10 @@ def test_the_unet_holds_three_tensors_of_its_finest_level_and_the_image():
     assert bytes_per_pixel(network, 3) / SAFETY <= 4 * (3 * finest + 3 * 3)
     assert network.training
     assert next(network.parameters()).device.type == "cpu"
+
+
+def test_training_keeps_what_the_backward_pass_needs():
+    two = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 3, 3, padding=1))
+    kept = 4 * 2 * 64 * 64 * (3 + 8 + 8 + 3)  # the image and every layer's output
+    assert kept <= training_bytes(two, (2, 3, 64, 64)) <= 2 * kept
+    assert two[0].weight.grad is None

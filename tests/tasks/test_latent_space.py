@@ -39,7 +39,7 @@ def test_latents_of_the_prior_are_those_of_the_stream(variational):
 def test_latents_of_a_plain_autoencoder_have_the_training_latents_mean_and_covariance():
     task = by_hand()
     latents, origin = sampled_latents(task, 4000)
-    assert origin == "a Gaussian fitted to the codes of its training images"
+    assert origin == "a Gaussian fitted to the latents of its training images"
     assert torch.allclose(latents.mean(0), MEAN, atol=0.006)
     assert torch.allclose(torch.cov(latents.T), COVARIANCE, atol=0.0008)
     few, _ = sampled_latents(task, 2)
@@ -48,7 +48,7 @@ def test_latents_of_a_plain_autoencoder_have_the_training_latents_mean_and_covar
 
 def test_a_model_that_was_never_measured_says_so():
     for ask in (training_latents, lambda task: sampled_latents(task, 1)):
-        with pytest.raises(UserError, match="knows nothing of the codes of its training images"):
+        with pytest.raises(UserError, match="does not hold the latents of its training images"):
             ask(by_hand(measured=False))
 
 

@@ -2,104 +2,23 @@ import math
 import os
 import re
 import warnings
-from pathlib import Path
 
 import pytest
 import torch
 from lightning.pytorch import Callback
-from PIL import Image
-from torch.distributions import MultivariateNormal, Normal, kl_divergence
 from torch.utils.data import DataLoader
 
 import img2img
 from img2img.corruptions import GaussianNoise
-from img2img.data import WholeImages
 from img2img.data.pairs import collate
 from img2img.data.stream import EvaluationSampler
 from img2img.errors import UserError
-from img2img.networks import ConvAutoencoder, DenseAutoencoder
+from img2img.networks import ConvAutoencoder
 from img2img.tasks import Bernoulli, Laplace, VariationalAutoencoder
-from img2img.tasks.elbo import active_units, gaussian_kl
 from img2img.tasks.pca import fit_principal
 from img2img.tasks.seeded_noise import Purpose, normal_noise, uniform_noise
-from img2img.trainer import Trainer
 from tests.commands.test_distributed import run, table
-
-
-@pytest.fixture
-def faces(photo, tmp_path) -> Path:
-    """Pieces of a photograph, 16×16: 12 to train with, 5 to validate with, 3 to test with."""
-    for split, rows, count in (("train", 0, 12), ("val", 100, 5), ("test", 200, 3)):
-        (tmp_path / "faces" / split).mkdir(parents=True)
-        for i in range(count):
-            piece = photo[rows + 16 * (i % 4) :, 20 * i :][:16, :16]
-            Image.fromarray(piece).save(tmp_path / "faces" / split / f"{i:02}.png")
-    return tmp_path / "faces"
-
-
-def data_of(faces, batch_size=4, **kwargs) -> WholeImages:
-    kwargs = {"num_workers": 0, "seed": 0} | kwargs
-    return WholeImages(image_size=[16, 16], root=str(faces), channels=1, batch_size=batch_size, **kwargs)
-
-
-def tiny(likelihood=None, **kwargs) -> VariationalAutoencoder:
-    torch.manual_seed(0)
-    per_value = 1 if likelihood is None else likelihood.per_value
-    network = ConvAutoencoder([16, 16], channels=[8, 8], latent_dim=4, per_latent=2, per_value=per_value)
-    return VariationalAutoencoder(network, likelihood, **kwargs)
-
-
-def trainer_of(**kwargs) -> Trainer:
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
-    return Trainer(accelerator="cpu", enable_progress_bar=False, **quiet, **({"precision": "32-true"} | kwargs))
-
-
-def linear(sharpness=0.05) -> VariationalAutoencoder:
-    """One whose marginal likelihood is known: a linear decoder, image = W z + b + σ ε."""
-    torch.manual_seed(0)
-    task = VariationalAutoencoder(DenseAutoencoder([4, 4], latent_dim=2, hidden=(), per_latent=2))
-    task.freeze_scale(sharpness)
-    return task.double().eval()
-
-
-def test_the_divergence_is_that_of_torch_and_of_many_draws():
-    torch.manual_seed(0)
-    mean, log_variance = torch.randn(5, 3).double(), torch.randn(5, 3).double()
-    posterior, prior = Normal(mean, (0.5 * log_variance).exp()), Normal(torch.zeros(3).double(), 1.0)
-    kl = gaussian_kl(mean, log_variance)
-    torch.testing.assert_close(kl, kl_divergence(posterior, prior))
-    drawn = posterior.sample((200_000,))
-    # Standard errors of these means are below 0.01.
-    torch.testing.assert_close(
-        (posterior.log_prob(drawn) - prior.log_prob(drawn)).mean(0), kl, atol=0.05, rtol=0, check_dtype=False
-    )
-
-
-def test_the_bound_is_what_its_definition_says():
-    task, image = linear(), torch.rand(3, 1, 4, 4).double()
-    noise = torch.randn(3, 2).double()
-    with torch.no_grad():
-        mean, log_variance = task.posterior(image)
-        latent = mean + (0.5 * log_variance).exp() * noise
-        pixels = Normal(task.network.decode(latent) + 0.5, math.sqrt(0.05 + math.exp(-12)))
-        bound = task.elbo(image, noise)
-    torch.testing.assert_close(bound.log_likelihood, pixels.log_prob(image).sum((1, 2, 3)), rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(bound.total, bound.log_likelihood - bound.kl.sum(1))
-
-
-def test_the_importance_weighted_bound_tightens_up_to_the_likelihood():
-    task, image = linear(), torch.rand(40, 1, 4, 4).double()
-    noise = torch.randn(40, 2048, 2).double()
-    with torch.no_grad():
-        bounds = [task.importance_weighted(image, noise[:, :count]).mean() for count in (1, 16, 256, 2048)]
-        elbo = torch.stack([task.elbo(image, noise[:, i]).total.mean() for i in range(64)]).mean()
-        weight, bias = (each.detach() for each in task.network.decoder[0].parameters())
-        spread = weight @ weight.T + (0.05 + math.exp(-12)) * torch.eye(16).double()
-        exact = MultivariateNormal(bias + 0.5, spread).log_prob(image.flatten(1)).mean()
-    assert elbo < bounds[1] < bounds[2] < bounds[3] < exact + 0.05
-    assert bounds[0] < bounds[1]
-    assert bounds[3] == pytest.approx(float(exact), abs=0.1)
-    assert exact - elbo > 0.3, "else the test would tell nothing"
+from tests.tasks.small_vae import data_of, tiny, trainer_of
 
 
 def scores(task, data, batch_size, rank=0, world=1, test=False) -> dict[int, dict[str, float]]:
@@ -157,20 +76,6 @@ def test_testing_measures_the_tighter_bound_too(faces):
     assert found["test/active_units"] == 0, "an untrained encoder says the same of all images"
 
 
-def test_noise_is_that_of_the_sample_the_seed_and_the_purpose():
-    both = normal_noise(0, [3, 8], Purpose.TRAINING, [5])
-    assert torch.equal(both[1], normal_noise(0, [8], Purpose.TRAINING, [5])[0])
-    for other in (
-        normal_noise(1, [8], Purpose.TRAINING, [5]),
-        normal_noise(0, [8], Purpose.EVALUATION, [5]),
-        both[:1],
-    ):
-        assert not torch.equal(other[0], both[1])
-    uniform = uniform_noise(0, range(100), Purpose.DEQUANTISATION, [100])
-    assert 0 <= uniform.min() < uniform.max() < 1
-    assert uniform.mean() == pytest.approx(0.5, abs=0.01)  # standard error 0.003
-
-
 class Follow(Callback):
     """Notes what training logs at each step."""
 
@@ -197,11 +102,6 @@ def test_free_bits_are_not_charged_for():
     assert charged.item() == pytest.approx(2.5)
     assert kl.grad.tolist() == [0, 1]
     assert tiny().charged(kl).item() == pytest.approx(2.1)
-
-
-def test_active_units_are_counted_by_the_variance_of_the_means():
-    torch.manual_seed(0)
-    assert active_units(torch.randn(1000, 4) * torch.tensor([1.0, 0.2, 0.05, 0.0]) + 3) == 2
 
 
 @pytest.mark.parametrize(("beta", "collapses"), [(1e4, True), (0.1, False)])

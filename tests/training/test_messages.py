@@ -1,8 +1,9 @@
 import pytest
+from torch import nn
 
-from img2img.errors import UserError
-from img2img.training.messages import essence
-from img2img.training.runs import claim_run, newest_checkpoint, run_name, runs_of
+import img2img.networks  # noqa: F401  whose names are suggested
+from img2img.training.messages import essence, metrics_table
+from img2img.training.runs import claim_run, run_name, runs_of
 
 
 def test_a_nested_failure_is_one_line_with_the_whole_option():
@@ -21,6 +22,22 @@ def test_types_are_named_plainly():
     )
 
 
+@pytest.mark.parametrize(("name", "meant"), [("UNet", "InpaintingUNet or RestorationUNet"), ("MseLoss", "MSELoss")])
+def test_a_part_of_our_names_suggests_them_and_else_the_nearest(name, meant):
+    message = essence(f'Parser key "model.network":\n  Expected a dot import path string: {name}', [nn.Module])
+    assert message == f"--model.network: there is no class {name}; did you mean {meant}?"
+
+
+def test_metrics_are_rounded_and_aligned():
+    lines = metrics_table("test", {"test/psnr": 31.28123456, "test/psnr/sigma15": 6.5, "test/loss": 0.00001234})
+    assert lines.splitlines() == [
+        "Test metric",
+        "test/psnr             31.2812",
+        "test/psnr/sigma15      6.5000",
+        "test/loss             1.2e-05",
+    ]
+
+
 def test_runs_are_numbered_by_config(tmp_path, monkeypatch):
     monkeypatch.delenv("IMG2IMG_RUN", raising=False)
     folders = [claim_run(tmp_path, "denoise", first_process=True) for _ in range(12)]
@@ -28,12 +45,3 @@ def test_runs_are_numbered_by_config(tmp_path, monkeypatch):
     assert claim_run(tmp_path, "denoise", first_process=False) == folders[-1]
     assert run_name(tmp_path / "x" / "faded.yaml") == "faded"
     assert run_name(folders[3] / "config.yaml") == "denoise"
-
-
-def test_the_newest_run_that_has_a_checkpoint_is_resumed(tmp_path):
-    for number in (2, 10):
-        (tmp_path / "denoise" / str(number)).mkdir(parents=True)
-    (tmp_path / "denoise" / "2" / "last.ckpt").touch()
-    assert newest_checkpoint(tmp_path, "denoise", "last").parent.name == "2"
-    with pytest.raises(UserError, match=r"no best\.ckpt"):
-        newest_checkpoint(tmp_path, "denoise", "best")
