@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +26,16 @@ TINY = [
 
 
 @pytest.fixture(autouse=True)
-def _sandbox(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test works in an empty folder; all share one cache, which is not the user's."""
-    cache = tmp_path_factory.getbasetemp() / "cache"
-    monkeypatch.setenv("IMG2IMG_CACHE", str(cache))
+def _sandbox(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Each test works in an empty folder and knows no module of another's; all share one cache, not the user's."""
+    base = tmp_path_factory.getbasetemp()
+    monkeypatch.setenv("IMG2IMG_CACHE", str(base / "cache"))
     monkeypatch.delenv("IMG2IMG_RUN", raising=False)
     monkeypatch.chdir(tmp_path_factory.mktemp("here"))
+    yield
+    for name, module in list(sys.modules.items()):
+        if (file := getattr(module, "__file__", None)) and Path(file).is_relative_to(base):
+            del sys.modules[name]
 
 
 @pytest.fixture
