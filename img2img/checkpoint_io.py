@@ -27,7 +27,7 @@ class DiskFull(UserError):
 class SafeCheckpointIO(TorchCheckpointIO):
     """Writes local checkpoints by `write_checkpoint`, and others as Lightning does; `last.ckpt` keeps its predecessor.
 
-    Lightning's own writer moves from the folder of temporary files, which is a copy if that lies on another disk.
+    Lightning's own writer moves from the folder of temporary files, which copies if that folder is on another disk.
     """
 
     def save_checkpoint(

@@ -54,7 +54,7 @@ class _RunCheckpoint(ModelCheckpoint):
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes nothing: what this run has written lies in its folder, and a file may name any other."""
+        """Ignores the saved state: it may name any file, and what this run has written is in its folder."""
 
 
 class BestCheckpoint(_RunCheckpoint):
@@ -142,7 +142,7 @@ class LastCheckpoint(_RunCheckpoint):
             self._stop_if_asked(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Notes that `best.ckpt` is saved after its validation."""
+        """Forgets that a validation is due, so that `best.ckpt`, saved after it, does not ask for another."""
         self._due = False
 
     def on_validation_batch_end(
@@ -157,7 +157,7 @@ class LastCheckpoint(_RunCheckpoint):
         """Stops within a validation if a signal has come and `last.ckpt` holds this step already.
 
         Raises:
-            Stopped: If so.
+            Stopped: If a signal has come and the step is saved.
         """
         if trainer.state.fn == "fit" and self._last_global_step_saved == trainer.global_step:
             self._stop_if_asked(trainer)

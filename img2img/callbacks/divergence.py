@@ -41,7 +41,7 @@ class DivergenceGuard(Callback):
     Args:
         action: `skip` such steps, or `stop` the run. One bad sample is no reason to lose a night of training, and what
             skipping does not cure still ends the run.
-        spike: A loss is a spike if it lies above the median of the last 100 by more than `spike` times as much as any
+        spike: A loss is a spike if it is above the median of the last 100 by more than `spike` times as much as any
             of these (or as a tenth of the median), and above each of the run's first 100 losses. None to catch only
             what is not finite.
 
@@ -137,9 +137,10 @@ class DivergenceGuard(Callback):
             return "gradient", f"{norm}"
         if self.spike is None or self._highest_at_first is None or loss <= self._highest_at_first:
             return None
-        usual = median(self._recent)
-        margin = self.spike * max(max(self._recent) - usual, abs(usual) / 10)
-        return ("loss", f"{loss:.3g}, while {usual:.3g} is usual") if loss > usual + margin else None
+        middle = median(self._recent)
+        if loss <= middle + self.spike * max(max(self._recent) - middle, abs(middle) / 10):
+            return None
+        return "loss", f"{loss:.3g}, while the last {len(self._recent)} have a median of {middle:.3g}"
 
     def _note(self, loss: float) -> None:
         self._in_row = 0

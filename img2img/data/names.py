@@ -7,10 +7,11 @@ they are text in one memory-mapped file: a name costs its letters and eight byte
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, BinaryIO, overload
+from typing import Any, BinaryIO, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +21,27 @@ LARGE = 100_000
 NAMES, ENDS = "names.bin", "ends.bin"
 _BLOCK = 100_000  # names that are decoded together
 _MEASURED = 1000  # images that stand for all of a large folder
+Item = TypeVar("Item")
 
 
-class Names(Sequence[str]):
+class OnUse(Sequence[Item]):
+    """A sequence that makes its items when they are used."""
+
+    def item(self, number: int) -> Item:
+        """Returns an item, given a number from 0 to the length."""
+        raise NotImplementedError
+
+    @overload
+    def __getitem__(self, number: int) -> Item: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[Item]: ...
+    def __getitem__(self, number: int | slice) -> Item | list[Item]:
+        """Returns an item, or those of a slice."""
+        places = range(len(self))[number]
+        return self.item(places) if isinstance(places, int) else [self.item(place) for place in places]
+
+
+class Names(OnUse[str]):
     """Sorted names, each a POSIX path; see `open_names`.
 
     Args:
@@ -37,15 +56,8 @@ class Names(Sequence[str]):
     def __len__(self) -> int:
         return len(self.ends)
 
-    @overload
-    def __getitem__(self, number: int) -> str: ...
-    @overload
-    def __getitem__(self, number: slice) -> list[str]: ...
-    def __getitem__(self, number: int | slice) -> str | list[str]:
-        """Returns a name, or those of a slice."""
-        if isinstance(number, slice):
-            return [self[one] for one in range(*number.indices(len(self)))]
-        number = range(len(self))[number]
+    def item(self, number: int) -> str:
+        """Returns a name."""
         begin = int(self.ends[number - 1]) if number else 0
         return _decoded(self.text[begin : int(self.ends[number])].tobytes())
 
@@ -58,11 +70,7 @@ class Names(Sequence[str]):
 
     def first_from(self, name: str) -> int:
         """Returns how many names are smaller."""
-        low, high = 0, len(self)
-        while low < high:
-            middle = (low + high) // 2
-            low, high = (middle + 1, high) if self[middle] < name else (low, middle)
-        return low
+        return bisect_left(self, name)
 
     def number_of(self, name: str) -> int | None:
         """Returns the number of a name, or None if it is not among them."""
@@ -70,7 +78,7 @@ class Names(Sequence[str]):
         return number if number < len(self) and self[number] == name else None
 
     def __reduce__(self) -> Any:
-        """Lets worker processes map the files anew, instead of copying them."""
+        """Lets worker processes map the files themselves, instead of copying the names."""
         return (Names, (self.text, self.ends)) if self.folder is None else (open_names, (self.folder,))
 
 
@@ -99,7 +107,7 @@ def write_names(names: Iterable[str], text: BinaryIO, ends: BinaryIO) -> int:
     return count
 
 
-class ManyPaths(Sequence[Path]):
+class ManyPaths(OnUse[Path]):
     """Paths that are made on use, of more images than are checked before training.
 
     Args:
@@ -115,14 +123,8 @@ class ManyPaths(Sequence[Path]):
     def __len__(self) -> int:
         return len(self.chosen)
 
-    @overload
-    def __getitem__(self, number: int) -> Path: ...
-    @overload
-    def __getitem__(self, number: slice) -> list[Path]: ...
-    def __getitem__(self, number: int | slice) -> Path | list[Path]:
-        """Returns a path, or those of a slice."""
-        if isinstance(number, slice):
-            return [self[one] for one in range(*number.indices(len(self)))]
+    def item(self, number: int) -> Path:
+        """Returns a path."""
         return self.path_of(int(self.chosen[number]))
 
     def __contains__(self, path: object) -> bool:
@@ -172,15 +174,8 @@ class ChainedPaths(ManyPaths):
     def __len__(self) -> int:
         return int(self.ends[-1])
 
-    @overload
-    def __getitem__(self, number: int) -> Path: ...
-    @overload
-    def __getitem__(self, number: slice) -> list[Path]: ...
-    def __getitem__(self, number: int | slice) -> Path | list[Path]:
-        """Returns a path, or those of a slice."""
-        if isinstance(number, slice):
-            return [self[one] for one in range(*number.indices(len(self)))]
-        number = range(len(self))[number]
+    def item(self, number: int) -> Path:
+        """Returns a path."""
         part = int(np.searchsorted(self.ends, number, side="right"))
         return self.parts[part][number - (int(self.ends[part - 1]) if part else 0)]
 

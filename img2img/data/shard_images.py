@@ -52,7 +52,7 @@ class ShardPaths(ManyPaths):
         return ShardPaths(self.shards, np.sort(np.asarray(self.chosen, np.uint32)[positions]))
 
     def __reduce__(self) -> Any:
-        """Lets worker processes open the index anew, instead of copying it."""
+        """Lets worker processes open the index themselves, instead of copying it."""
         return (_shard_paths, (self.root, self.chosen))
 
 
@@ -61,7 +61,7 @@ def _shard_paths(root: Path, chosen: Sequence[int] | NDArray[np.uint32]) -> Shar
 
 
 def part_of_shards(root: Path, part: str) -> ShardPaths:
-    """Returns the images of shards, or of one folder of those that were written: `train`, say."""
+    """Returns the images of shards, or those of one folder in them, such as `train`."""
     shards = open_shards(root)
     first = shards.names.first_from(f"{part}/") if part else 0
     last = shards.names.first_from(f"{part}0") if part else len(shards.names)  # 0 is the character after /
@@ -91,7 +91,7 @@ def member_of(path: Path) -> tuple[Shards, int] | None:
 
 @contextmanager
 def local_file(path: Path, limit: int = 0) -> Iterator[Path]:
-    """Gives a file with the bytes of an image: itself, or of one in shards a copy, for as long as the context lasts.
+    """Gives a file with an image's bytes while the context lasts: the image itself, or a copy of one in shards.
 
     Args:
         path: The image.
@@ -135,7 +135,7 @@ def size_in_shards(path: Path) -> tuple[int, int] | None:
 def identity_of(path: Path) -> tuple[str, int, int]:
     """Returns what names an image's file and changes when it does: its place, its size, and its time of change.
 
-    Of an image in shards: the shards' digest and its number, whatever their place, its size and its CRC-32.
+    For an image in shards these are the shards' digest with its number, its size and its CRC-32.
 
     Raises:
         OSError: If there is no such file.

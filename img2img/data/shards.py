@@ -1,4 +1,4 @@
-"""Images in shards: plain tar files, on disk or in object storage, with an index of where in them each image lies.
+"""Images in shards: plain tar files, on disk or in object storage, with an index that says where each image is.
 
 Our index says which image a sample needs, so that shards give the samples that the folder gave. Bytes of remote shards
 come from fsspec, by range: an image costs one request, whatever the order. litdata reads in an order of its own; read
@@ -83,7 +83,7 @@ class Shards:
         return data
 
     def kept(self, number: int, limit: int) -> Path | None:
-        """Returns where the bytes of a remote image are kept, or None if they lie beyond the first `limit` bytes.
+        """Returns where the bytes of a remote image are kept, or None if they are beyond the first `limit` bytes.
 
         Which images are kept follows from the index, so that many processes fill the cache without counting bytes.
         """
@@ -193,7 +193,7 @@ def open_shards(root: Path) -> Shards:
 
 @lru_cache(maxsize=16)
 def _opened(root: Path, place: str, changed: int) -> Shards:
-    """Opens the index of shards that lie in a place on disk, whose index changed then."""
+    """Opens the index of shards; `place` and `changed` keep the cache from returning one that has changed."""
     from img2img.data.cache import cache_folder
 
     cache = cache_folder().parent / "shards"

@@ -230,7 +230,7 @@ def with_maps(jobs: Sequence[Job], folder: Path, sources: Sequence[Path]) -> lis
 
 
 def _among(sources: Sequence[Path], folders: Iterable[Path]) -> set[Path]:
-    """Returns which folders lie in one of the sources."""
+    """Returns the folders that are inside one of the sources."""
     trees = [source for source in sources if source.is_dir()]
     return {folder for folder in folders if any(lies_in(folder, tree) for tree in trees)}
 

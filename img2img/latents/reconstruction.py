@@ -50,7 +50,7 @@ def reconstruct(
         devices: accelerator, devices, num_nodes, precision and batch_size, see `img2img.latents.runner.Devices`.
 
     Raises:
-        UserError: If there are no images, outputs are there or would lie among the inputs, no image can be written, or
+        UserError: If there are no images, outputs are there or would be among the inputs, no image can be written, or
             the model is not an autoencoder.
         FileNotFoundError: If the checkpoint does not exist.
     """

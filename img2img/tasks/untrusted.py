@@ -128,7 +128,7 @@ def bounded_building(weights: Iterable[Any]) -> Iterator[None]:
         weights: The values of a state_dict.
 
     Raises:
-        TooLarge: If so.
+        TooLarge: If the modules, weights or calls of torch exceed what such weights need.
     """
     sizes = [value.numel() for value in weights if isinstance(value, Tensor)]
     given, most_calls = sum(sizes), CALLS * (len(sizes) + 300)

@@ -14,6 +14,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from img2img.errors import UserError
+from img2img.imaging.parts import remove_leftovers
 
 _OWNER = ".owner.json"
 _PATIENCE = 15.0
@@ -45,8 +46,7 @@ def alone_in(folder: Path) -> Iterator[None]:
         except (OSError, NotImplementedError):  # a file system without locks
             break
     try:
-        for part in folder.glob(f".{'[0-9a-f]' * 32}.part"):
-            part.unlink(missing_ok=True)
+        remove_leftovers(folder)
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "job": os.environ.get("SLURM_JOB_ID")}
         (folder / _OWNER).write_text(json.dumps(owner))
         yield
