@@ -34,7 +34,8 @@ def test_every_shipped_config_is_in_the_readme():
 def test_commands_and_scripts_in_sentences_exist(page):
     text = page.read_text(encoding="utf-8")
     assert [name for name in re.findall(r"`img2img ([a-z][a-z-]*)", text) if name not in COMMANDS] == []
-    scripts = [f"{name}.py" for name in re.findall(r"python -m benchmarks\.(\w+)", text)]
+    modules = re.findall(r"python -m benchmarks\.(\w+)", text)
+    scripts = [f"{name}/__main__.py" if (ROOT / "benchmarks" / name).is_dir() else f"{name}.py" for name in modules]
     scripts += re.findall(r"benchmarks/(\w+\.py)", text)
     assert [script for script in scripts if not (ROOT / "benchmarks" / script).is_file()] == []
 
@@ -76,9 +77,9 @@ def test_no_text_sends_people_to_a_strangers_package():
         "data/**/*.md",
         "data/**/*.py",
         "configs/*",
-        "benchmarks/*.py",
+        "benchmarks/**/*.py",
     )
-    code = ("benchmarks/*.py", "img2img/**/*.py", "img2img/**/*.md", "img2img/**/*.html")
+    code = ("benchmarks/**/*.py", "img2img/**/*.py", "img2img/**/*.md", "img2img/**/*.html")
     files = {file for pattern in (*texts, *code) for file in ROOT.glob(pattern)}
     said = {file.relative_to(ROOT).as_posix(): STRANGER.search(file.read_text(encoding="utf-8")) for file in files}
     found = {name: match[0] for name, match in said.items() if match}
