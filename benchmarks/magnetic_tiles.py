@@ -1,6 +1,6 @@
 """Anomaly detection on magnetic tiles: every score, and PCA's, for every kind of defect.
 
-    python -m benchmarks.magnetic_tiles magnetic_tile [--seeds 0 1 2] [--by-tile] [--maps DIR]
+    python -m benchmarks.magnetic_tiles magnetic_tile [--config anomaly] [--seeds 0 1 2] [--by-tile] [--maps DIR]
 
 For each seed, 480 good tiles are for training, 40 are held out for the threshold, and the other 80 are scored with all
 defective ones. The set shows most tiles three or four times, each time in different light and with consecutive numbers:
@@ -16,10 +16,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import yaml
 
 from benchmarks.autoencoders import fit, machine, plus_minus
-from img2img.anomaly.scoring import score
+from img2img.anomaly.detection import PCA, PIXELS
+from img2img.anomaly.scoring import Scores, score
+from img2img.training.preflight import find_config
 
+AUTOENCODER = "anomaly_autoencoder"
 DEFECTS = ("blowhole", "break", "uneven")
 TRAINED, HELD_OUT = 480, 40
 NEXT_TILE = 80  # largest gap between the numbers of a tile's photographs
@@ -49,23 +53,47 @@ def lay_out(folder: Path, seed: int, by_tile: bool, work: Path) -> None:
             (work / part / path.name).symlink_to(path.resolve())
 
 
-def run(options: argparse.Namespace, seed: int) -> dict[str, dict[str, float]]:
-    """Returns the AUROC of each score, and of the maps, for each kind of defect, with one seed."""
+def measured(scores: Scores) -> dict[str, dict[str, float]]:
+    """Returns the AUROC of each score and of the maps' pixels, the maps' AUPRO, and the F1 of the recommended score.
+
+    The result is by kind of defect, then by name.
+    """
+    table: dict[str, dict[str, float]] = {}
+    for label, row in scores.table.items():
+        found = {name: quality.auroc for name, quality in row.items()}
+        found |= {f"{name} AUPRO": quality.aupro for name, quality in row.items() if quality.aupro is not None}
+        decided = row[scores.recommended].at_threshold
+        table[label] = found | ({} if decided is None else {f"{scores.recommended} F1": decided.f1})
+    return table
+
+
+def run(options: argparse.Namespace, seed: int) -> tuple[str, dict[str, dict[str, float]]]:
+    """Returns the score that decides, and what one seed gives, see `measured`, with PCA's figures.
+
+    A config without PCA gets that of an autoencoder after one step: its calibration fits PCA, however it is trained.
+    """
     with TemporaryDirectory() as work:
         lay_out(options.folder, seed, options.by_tile, Path(work))
+        good, test = Path(work) / "good", Path(work) / "test"
         runs = options.runs / f"{'by_tile' if options.by_tile else 'random'}_{seed}"
-        trained = fit("anomaly.yaml", Path(work) / "good", options.steps, seed, runs, options.flag)
+        trained = fit(f"{options.config}.yaml", good, options.steps, seed, runs, options.flag)
         maps = None if options.maps is None or seed != options.seeds[0] else options.maps
-        scores = score(Path(work) / "test", None, trained / "last.ckpt", maps=maps)
-    return {label: {name: quality.auroc for name, quality in row.items()} for label, row in scores.table.items()}
+        scores = score(test, None, trained / "last.ckpt", maps=maps)
+        table = measured(scores)
+        if not any(name.startswith(PCA) for name in table[DEFECTS[0]]):
+            fitted = fit(f"{AUTOENCODER}.yaml", good, 1, seed, runs / "pca")
+            for label, row in measured(score(test, None, fitted / "last.ckpt")).items():
+                table[label] |= {name: value for name, value in row.items() if name.startswith(PCA)}
+    return scores.recommended, table
 
 
 def main() -> None:
     """Trains with each seed and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="with good/, blowhole/, blowhole_masks/ …")
+    parser.add_argument("--config", choices=("anomaly", AUTOENCODER), default="anomaly")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=260)
+    parser.add_argument("--steps", type=int, help="default: the config's")
     parser.add_argument("--by-tile", action="store_true", help="all photographs of a tile on one side")
     parser.add_argument("--maps", type=Path, help="folder for the first seed's heat maps")
     parser.add_argument(
@@ -76,8 +104,10 @@ def main() -> None:
     )
     parser.add_argument("--flag", action="append", default=[], help="of img2img fit, such as --flag=--model.lr=1e-3")
     options = parser.parse_args()
+    if options.steps is None:
+        options.steps = yaml.safe_load(find_config(options.config).read_text())["trainer"]["max_steps"]
     begun = time.perf_counter()
-    tables = [run(options, seed) for seed in options.seeds]
+    decides, tables = zip(*(run(options, seed) for seed in options.seeds), strict=True)
     print(f"AUROC, {'divided by tile' if options.by_tile else 'divided at random'}, seeds {options.seeds}")
     means: dict[str, list[float]] = {}
     for name in tables[0][DEFECTS[0]]:
@@ -85,10 +115,10 @@ def main() -> None:
         means[name] = list(np.mean(columns, axis=0))
         print(f"{name:18}" + "".join(f"  {plus_minus(column, 3):15}" for column in (*columns, means[name])))
     print(f"{'':18}" + "".join(f"  {head:15}" for head in (*DEFECTS, "mean")))
-    names = [name for name in means if name.startswith("pca_") and name != "pca_pixels"]
+    names = [name for name in means if name.startswith(PCA) and not name.startswith(PCA + PIXELS)]
     linear = max(names, key=lambda name: float(np.mean(means[name])))
-    gains = [ours - theirs for ours, theirs in zip(means["neighbour"], means[linear], strict=True)]
-    print(f"neighbour above {linear}, the best of PCA: {plus_minus(gains, 3)}")
+    gains = [own - theirs for own, theirs in zip(means[decides[0]], means[linear], strict=True)]
+    print(f"{decides[0]} above {linear}, the best of PCA: {plus_minus(gains, 3)}")
     print(f"{options.steps} steps each; {time.perf_counter() - begun:.0f} s; {machine()}")
 
 

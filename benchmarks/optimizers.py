@@ -33,10 +33,11 @@ METRICS = {  # config: the metric of its captions, and whether higher is better
     "restore_old_photo": ("psnr", True),
     "pairs": ("psnr", True),
     "autoencode": ("mse", False),
-    "anomaly": ("mse", False),
+    "anomaly": ("pixel_ap", True),
+    "anomaly_autoencoder": ("mse", False),
     "vae": ("bits_per_dim", False),
 }
-OF_FACES = ("autoencode", "anomaly", "vae")
+OF_FACES = ("autoencode", "anomaly_autoencoder", "vae")
 OPTIMIZERS = {
     "AdamW": ["--model.optimizer=null"],
     "Muon": ["--model.optimizer=MuonAdamW", "--model.lr=null"],

@@ -2,11 +2,12 @@
 
 Runs, in turn and in one process, `img2img fit --config X` and a bare loop on the same task (same network, loss,
 optimizer, precision and batch, which is already in memory), each a few times. Prints pixels per second from a given
-step to the end, validation excluded; then the shares of a run's time that waiting for data and the callbacks take, by
-Lightning's SimpleProfiler, and the share of the validations in a run of the config's own length.
+step to the end, validation excluded; then, from one more run, the shares of the time that waiting for data and the
+callbacks take, by Lightning's SimpleProfiler, and the share of the validations in a run of the config's own length.
+`--processes` trains with one process, then with two on half the threads each, `--compile` with `torch.compile`.
 
     python benchmarks/training_speed.py [denoise inpaint …] [--steps 150] [--from-step 50] [--repeats 5] [--compile]
-                                        [-- any flags of fit]
+                                        [--processes] [-- any flags of fit]
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -28,6 +30,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 sys.path.insert(0, str(Path(__file__).parent))  # so that the CLI finds StepClock by its class path
 
@@ -79,32 +82,35 @@ class Run:
     Attributes:
         speed: Pixels per second, validation excluded.
         clock: What was noted, with the trainer.
-        shares: Fractions of the time of training, by part.
     """
 
     speed: float
     clock: Any
-    shares: dict[str, float]
 
 
 def fit(config: str, steps: int, from_step: int, folder: Path, flags: list[str]) -> Run:
     """Runs `img2img fit` on a config; its validations come as often as the config says."""
     from img2img.cli import main
 
-    profiler = {"class_path": "SimpleProfiler", "init_args": {"dirpath": str(folder), "filename": "profile"}}
     given = [f"--trainer.max_steps={steps}", "--trainer.enable_progress_bar=false", *flags]
-    watched = [f"--trainer.profiler={json.dumps(profiler)}", '--trainer.callbacks=["training_speed.StepClock"]']
+    watched = ['--trainer.callbacks=["training_speed.StepClock"]']
     os.environ.pop("IMG2IMG_RUN", None)  # an earlier run's
     with contextlib.redirect_stdout(io.StringIO()):
         main(["fit", "--config", f"{config}.yaml", *given, *watched, f"--trainer.default_root_dir={folder}/runs"])
     clock = importlib.import_module("training_speed").StepClock.latest  # not this module's, which runs as __main__
+    return Run(_speed(clock.times, clock.batch, from_step), clock)
+
+
+def shares_of(config: str, steps: int, from_step: int, folder: Path, flags: list[str]) -> dict[str, float]:
+    """Returns the fractions of the time of training that each of the parts takes, in a run with a profiler."""
+    profiler = {"class_path": "SimpleProfiler", "init_args": {"dirpath": str(folder), "filename": "profile"}}
+    clock = fit(config, steps, from_step, folder, [*flags, f"--trainer.profiler={json.dumps(profiler)}"]).clock
     training = clock.times[-1] - clock.times[0]
     durations = {name: sum(seconds) for name, seconds in clock.trainer.profiler.recorded_durations.items()}
-    shares = {
+    return {
         part: sum(seconds for name, seconds in durations.items() if _is_of(name, keys)) / training
         for part, keys in PARTS.items()
     }
-    return Run(_speed(clock.times, clock.batch, from_step), clock, shares)
 
 
 def share_of_validation(config: str, run: Run) -> float:
@@ -123,14 +129,11 @@ def _is_of(name: str, keys: tuple[str, ...]) -> bool:
     return in_step and any(key in name for key in keys)
 
 
-def bare(run: Run, steps: int, from_step: int, compiled: bool = False) -> tuple[float, float]:
-    """Returns the pixels per second of a bare loop on a run's task, and the seconds of its first step."""
+def bare(run: Run, steps: int, from_step: int) -> float:
+    """Returns the pixels per second of a bare loop on a run's task."""
     trainer = run.clock.trainer
     task, optimizer, batch = trainer.lightning_module.train(), trainer.optimizers[0], run.clock.batch
-    task.log = lambda *args, **kwargs: None  # there is no loop that it could log to
-    began = time.perf_counter()
-    if compiled:
-        task.network.compile()
+    task.log_step = lambda values: None  # there is no loop that it could log to
     times = []
     for _ in range(steps):
         with torch.autocast("cpu", torch.bfloat16, enabled=trainer.precision == "bf16-mixed"):
@@ -139,7 +142,21 @@ def bare(run: Run, steps: int, from_step: int, compiled: bool = False) -> tuple[
         loss.backward()
         optimizer.step()
         times.append(time.perf_counter())
-    return _speed(times, batch, from_step), times[0] - began
+    return _speed(times, batch, from_step)
+
+
+def processes(config: str, count: int, steps: int, flags: list[str]) -> float:
+    """Returns the pixels per second of `fit` with some processes, which share the threads; the median of its log."""
+    threads = str(max(1, torch.get_num_threads() // count))
+    with tempfile.TemporaryDirectory() as folder:
+        given = [f"--trainer.max_steps={steps}", f"--trainer.val_check_interval={steps}", *flags]
+        command = [sys.executable, "-m", "img2img", "fit", "--config", f"{config}.yaml", *given]
+        command += [f"--trainer.devices={count}", f"--trainer.default_root_dir={folder}"]
+        environment = os.environ | {"OMP_NUM_THREADS": threads}
+        subprocess.run(command, check=True, capture_output=True, env=environment)
+        events = EventAccumulator(str(next(Path(folder).rglob("events.out*"))))
+        events.Reload()
+        return float(statistics.median(event.value for event in events.Scalars("train/pixels_per_second")))
 
 
 def _speed(times: list[float], batch: dict[str, Any], from_step: int) -> float:
@@ -154,25 +171,29 @@ def _pixels(batch: dict[str, Any]) -> int:
 def measure(config: str, options: argparse.Namespace) -> None:
     """Prints the row of a config."""
     length = options.steps, options.from_step
-    once = [f"--trainer.val_check_interval={options.steps}"]  # one validation, at the end
+    flags = [f"--trainer.val_check_interval={options.steps}", *options.flags]  # one validation, at the end
     runs, loops = [], []
     for _ in range(options.repeats):
         with tempfile.TemporaryDirectory() as folder:
-            runs.append(fit(config, *length, Path(folder), [*once, *options.flags]))
-            loops.append(bare(runs[-1], *length)[0])
+            runs.append(fit(config, *length, Path(folder), flags))
+            loops.append(bare(runs[-1], *length))
+    with tempfile.TemporaryDirectory() as folder:
+        taken = shares_of(config, *length, Path(folder), flags)
     ratios = [run.speed / loop for run, loop in zip(runs, loops, strict=True)]
-    shares = [f"{100 * statistics.median(run.shares[part] for run in runs):.1f}" for part in PARTS]
-    shares.append(f"{100 * statistics.median(share_of_validation(config, run) for run in runs):.1f}")
-    speeds = f"{statistics.median(loops) / 1e3:.0f} | {statistics.median(run.speed for run in runs) / 1e3:.0f}"
+    validation = statistics.median(share_of_validation(config, run) for run in runs)
+    shares = [f"{100 * share:.1f}" for share in (*taken.values(), validation)]
+    own = statistics.median(run.speed for run in runs)
+    speeds = f"{statistics.median(loops) / 1e3:.0f} | {own / 1e3:.0f}"
     ratio = f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
     print(f"| {config} | {speeds} | {ratio} | {' | '.join(shares)} |", flush=True)
     if options.compile:
         with tempfile.TemporaryDirectory() as folder:
-            run = fit(config, *length, Path(folder), [*once, *options.flags])
-            speed, start = bare(run, *length, compiled=True)
+            run = fit(config, *length, Path(folder), [*flags, "--model.compile=true"])
+        print(f"{config} with torch.compile: {run.speed / 1e3:.0f} kpx/s, {run.speed / own:.2f} times as fast")
+    if options.processes:
+        one, two = (processes(config, count, options.steps, options.flags) for count in (1, 2))
         print(
-            f"| … bare, torch.compile | {speed / 1e3:.0f} | | {start:.0f} s for the first step |"
-            + " |" * (len(PARTS) + 1)
+            f"{config} with 1 and 2 processes: {one / 1e3:.0f} and {two / 1e3:.0f} kpx/s, {two / one:.2f} times as fast"
         )
 
 
@@ -183,7 +204,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--from-step", type=int, default=50)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--compile", action="store_true", help="the bare loop with torch.compile as well")
+    parser.add_argument("--compile", action="store_true", help="with torch.compile as well")
+    parser.add_argument("--processes", action="store_true", help="with one and two processes as well")
     given = sys.argv[1:]
     split = given.index("--") if "--" in given else len(given)
     options = parser.parse_args(given[:split])

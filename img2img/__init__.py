@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from img2img.anomaly.calibration import calibrate as calibrate
     from img2img.anomaly.scoring import score as score
     from img2img.data.sharding import shard as shard
+    from img2img.exporting.export import export as export
     from img2img.inference.run import restore as restore
     from img2img.latents.editing import edit as edit
     from img2img.latents.encoding import encode as encode
@@ -42,6 +43,7 @@ _MODULES = {
     "edit": "latents.editing",
     "encode": "latents.encoding",
     "evaluate_latents": "latents.evaluation",
+    "export": "exporting.export",
     "interpolate": "latents.interpolation",
     "load": "tasks.recipe",
     "pack": "training.packing",

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -23,6 +24,8 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from img2img.errors import UserError
 
+PULSE = 1.0
+"""Seconds between two signs of life of a process that works on what others wait for."""
 GRACE = 15.0
 """Seconds that a process gets to end by itself when another one of its machine was lost."""
 
@@ -59,6 +62,49 @@ def set_timeout(strategy: Strategy, seconds: float | None) -> None:
     """Sets how long the processes wait for each other; None keeps the strategy's own time."""
     if seconds is not None and hasattr(strategy, "_timeout"):
         strategy._timeout = timedelta(seconds=seconds)
+
+
+@contextmanager
+def waiting_for_all(timeout: timedelta | None) -> Iterator[None]:
+    """At its end, waits for all processes, however long they work in it, unless one gives no sign of life.
+
+    Lightning's barrier waits for ever for a process that is gone without a word. Here, each process meets the others
+    once a second in a thread of its own, also while it works, and waits there no longer than the timeout.
+
+    Args:
+        timeout: How long processes wait for each other; None for torch's own time.
+
+    Raises:
+        RuntimeError: At the end, if a process was lost meanwhile; see `is_loss`.
+    """
+    if not (distributed.is_available() and distributed.is_initialized()):
+        yield
+        return
+    # Of gloo, whatever the other collectives use: only gloo waits on processors.
+    group: Any = distributed.new_group(backend="gloo", timeout=timeout)
+    here = threading.Event()
+    lost: list[Exception] = []
+
+    def meet() -> None:
+        away = torch.ones(())
+        try:
+            while away > 0:
+                here.wait(PULSE)
+                away.fill_(not here.is_set())
+                distributed.all_reduce(away, group=group)
+        except Exception as error:
+            lost.append(error)
+
+    thread = threading.Thread(target=meet, name="signs-of-life", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        here.set()
+        thread.join()
+    if lost:
+        raise lost[0]
+    distributed.destroy_process_group(group)
 
 
 class Launcher(_SubprocessScriptLauncher):

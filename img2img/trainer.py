@@ -14,11 +14,14 @@ from lightning.pytorch.accelerators import Accelerator
 from lightning.pytorch.plugins.precision import DoublePrecision
 from lightning.pytorch.strategies import Strategy
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+from lightning.pytorch.trainer import call
 from lightning.pytorch.trainer.connectors.accelerator_connector import _PRECISION_INPUT  # type: ignore[attr-defined]
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from img2img.checkpoint_io import SafeCheckpointIO
-from img2img.distributed import FullyShardedStrategy, Launcher, is_loss, loss, set_timeout
+from img2img.distributed import FullyShardedStrategy, Launcher, is_loss, loss, set_timeout, waiting_for_all
+from img2img.resuming import Connector
 
 Precision = Literal["auto"] | _PRECISION_INPUT
 
@@ -58,11 +61,24 @@ class Trainer(LightningTrainer):
             **kwargs,
         )
         set_timeout(self.strategy, timeout)
+        self._checkpoint_connector = Connector(self)
+        self._data_connector.prepare_data = self._prepare_data  # type: ignore[method-assign]
         if type(self.strategy.checkpoint_io) is TorchCheckpointIO:  # not another one that a plugin or strategy brings
             self.strategy.checkpoint_io = SafeCheckpointIO()
         launcher = self.strategy.launcher
         if isinstance(launcher, _SubprocessScriptLauncher):
             self.strategy._launcher = Launcher(launcher, lambda: self.outlives_others)
+
+    def _prepare_data(self) -> None:
+        """Lets one process of each machine prepare the data, as Lightning does, but waits for no lost process."""
+        for source, call_hook in (
+            (self.datamodule, call._call_lightning_datamodule_hook),  # type: ignore[attr-defined]
+            (self.lightning_module, call._call_lightning_module_hook),
+        ):
+            if source is not None and is_overridden("prepare_data", source):
+                with waiting_for_all(getattr(self.strategy, "_timeout", None)):
+                    if self.local_rank == 0 and (source.prepare_data_per_node or self.node_rank == 0):
+                        call_hook(self, "prepare_data")
 
     def _run(self, model: LightningModule, *args: Any, **kwargs: Any) -> Any:
         # The one method that fit, validate, test and predict share.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,7 +17,17 @@ from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from torch import distributed, nn
 
-from img2img.distributed import FullyShardedStrategy, Launcher, _blocks, alike, is_loss, loss, part_like, whole
+from img2img.distributed import (
+    FullyShardedStrategy,
+    Launcher,
+    _blocks,
+    alike,
+    is_loss,
+    loss,
+    part_like,
+    waiting_for_all,
+    whole,
+)
 from img2img.networks import RestorationUNet
 from img2img.trainer import Trainer
 
@@ -76,6 +89,40 @@ def test_the_launcher_says_nothing_of_processes_that_it_ends_itself(capsys):
     launcher._watch()
     assert time.monotonic() - began < 30
     assert capsys.readouterr().err == ""
+
+
+def _prepare(rank: int, store: str, seconds: float, results: multiprocessing.SimpleQueue, stops: bool) -> None:
+    distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    try:
+        with waiting_for_all(timedelta(seconds=3)):
+            if rank == 1 and stops:
+                os.kill(os.getpid(), signal.SIGSTOP)
+            time.sleep(seconds * (rank == 0))
+        results.put("ready")
+    except RuntimeError as error:
+        results.put(str(loss(error, timedelta(seconds=3))) if is_loss(error) else f"another error: {error}")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.parametrize(("seconds", "stops"), [(8.0, False), (1.0, True), (5.0, True)])
+def test_processes_wait_for_one_that_works_but_not_for_one_that_shows_no_sign_of_life(tmp_path, seconds, stops):
+    context = multiprocessing.get_context("fork")
+    results = context.SimpleQueue()
+    two = [
+        context.Process(target=_prepare, args=(rank, str(tmp_path / "store"), seconds, results, stops), daemon=True)
+        for rank in (0, 1)
+    ]
+    for process in two:
+        process.start()
+    two[0].join(40)
+    assert two[0].exitcode == 0, "it waits for ever"
+    two[1].join(0 if stops else 20)
+    two[1].kill()
+    said = [results.get() for _ in two[: 1 if stops else 2]]
+    if stops:
+        assert "did not answer for 3 s" in said[0]
+    else:
+        assert said == ["ready", "ready"]
 
 
 def test_networks_are_divided_into_modules_that_they_call():

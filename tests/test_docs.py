@@ -55,12 +55,13 @@ INPAINTING = {
     },
 }
 TRAINED = {
+    "export.md": {"denoise": RECIPE},
     "restoring.md": {
         "denoise": RECIPE,
         "colorize": COLORIZATION,
         "inpaint": INPAINTING,
         "denoise_uncertain": UNCERTAIN,
-    }
+    },
 }
 """Models that a page takes as trained, by config; the others are trained on the page itself."""
 
@@ -74,7 +75,7 @@ NOT_RUN = {
 """Programs that no test runs, with the reason."""
 ONE_DEVICE = ("sample", "interpolate", "traverse")
 """Commands that know no `--devices`."""
-AUTOENCODERS = ("anomaly", "autoencode", "vae")
+AUTOENCODERS = ("anomaly_autoencoder", "autoencode", "vae")
 NETWORKS = {
     **{config: ["image_size=[16,12]", "channels=[8,8]", "latent_dim=3"] for config in AUTOENCODERS},
     "denoise_photo": [],  # begins with the weights of a shipped model
@@ -90,7 +91,7 @@ PYTHON = {
 """What is replaced in Python blocks."""
 OUTPUTS = {
     **dict.fromkeys(("preview", "sample", "schema"), 0),
-    **dict.fromkeys(("restore", "encode", "reconstruct", "score", "edit", "traverse", "pack", "shard"), 1),
+    **dict.fromkeys(("restore", "encode", "reconstruct", "score", "edit", "traverse", "pack", "shard", "export"), 1),
     "interpolate": 2,
 }
 """Which of a command's arguments names what it writes."""
@@ -103,7 +104,7 @@ def overrides(arguments: Sequence[str]) -> list[str]:
         return training_flags(arguments)
     if command == "preview":
         return ["--data.crop_size=16", "--n=4"]
-    if command in ("models", "configs", "pack", "schema", "evaluate-latents", "watch", "shard"):
+    if command in ("models", "configs", "export", "pack", "schema", "evaluate-latents", "watch", "shard"):
         return []
     return ["--accelerator=cpu", *([] if command in ONE_DEVICE else ["--devices=1"])]
 

@@ -87,9 +87,9 @@ def test_no_command_runs_what_lies_beside_the_photographs(program, photos):
     run(program, "restore", "photos", "out", "--model=denoise", "--accelerator=cpu", "--html")
     run(program, "preview", "--config=denoise.yaml", "--data.root=photos", "--n=2", "pairs.png")
     fit = ["--data.root=photos", "--data.batch_size=2", *TINY[-2:], "--trainer.max_steps=2"]
-    run(program, "fit", "--config=anomaly.yaml", *fit, "--data.image_size=[32,32]")
-    run(program, "score", "photos", "out.csv", "--model=runs/anomaly/0/best.ckpt", "--accelerator=cpu")
-    run(program, "encode", "photos", "out.npz", "--model=runs/anomaly/0/best.ckpt", "--accelerator=cpu")
+    run(program, "fit", "--config=anomaly_autoencoder.yaml", *fit, "--data.image_size=[32,32]")
+    run(program, "score", "photos", "out.csv", "--model=runs/anomaly_autoencoder/0/best.ckpt", "--accelerator=cpu")
+    run(program, "encode", "photos", "out.npz", "--model=runs/anomaly_autoencoder/0/best.ckpt", "--accelerator=cpu")
     run(program, "fit", "--config=denoise.yaml", *TINY, "--data.root=photos", "--trainer.max_steps=2")
     assert nothing_ran()
 

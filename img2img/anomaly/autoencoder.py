@@ -28,8 +28,6 @@ T = TypeVar("T")
 
 MOST_RECONSTRUCTED = 4_000
 """The most training images whose reconstructions are measured, evenly spread; the others are only encoded."""
-COPY_DISTANCE = 0.01
-"""An image that is nearer to a training image than this fraction of the held-out images' median is a training image."""
 
 
 class ScorableAutoencoder:
@@ -69,10 +67,8 @@ class ScorableAutoencoder:
         """
         with torch.autocast(batch["image"].device.type, enabled=False):
             views = self._views(batch)
-            scores, held_out = scores_of(views), self.thresholds.scores.get("neighbour")
             maps = {prefix: view.map for prefix, view in views.items()}
-            near = None if held_out is None else COPY_DISTANCE * float(held_out.normal.median())
-            return Scored(scores, maps, views[""].contrast, None if near is None else scores["neighbour"] < near)
+            return Scored(scores_of(views), maps, views[""].contrast)
 
     def _views(self, batch: Batch, nats: bool = True) -> dict[str, View]:
         """Returns the model's view of a batch, and PCA's if it is known; the bounds (`nats`) take another pass."""

@@ -1,6 +1,6 @@
 """Calibration: measures normal images with a trained model, and sets the thresholds for abnormal ones.
 
-Every `fit` of an autoencoder ends with it, on `best.ckpt` and `last.ckpt`.
+Every `fit` of a scorable task ends with it, on `best.ckpt` and `last.ckpt`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch import Tensor
 from img2img.anomaly.pixel_histogram import HIGHEST, PixelHistogram, gathered
 from img2img.anomaly.scorable import NormalImages, Scorable, as_scorable, by_image
 from img2img.checkpoint_io import write_checkpoint
+from img2img.data.near_duplicates import MOST_KNOWN, fingerprints
 from img2img.errors import UserError
 from img2img.latents.runner import Devices, first_process, run_over
 from img2img.tasks import Task
@@ -40,7 +41,7 @@ def calibrate(
     """Measures the training images with a model, then sets its thresholds from the validation images.
 
     The images are neither augmented nor corrupted, and no test image is opened. The model keeps the results: an
-    autoencoder as its `statistics`.
+    autoencoder as its `statistics`, other tasks as their `thresholds`.
 
     Args:
         task: The trained model.
@@ -64,7 +65,8 @@ def calibrate(
         scores[name] = HeldOut(normal, quantile, threshold_of(normal, quantile))
     limits = {name: histogram.quantile(PIXEL_QUANTILE) for name, histogram in gathered(histograms).items()}
     pixels = {name: Threshold(limit, PIXEL_QUANTILE) for name, limit in limits.items()}
-    scorable.thresholds = Thresholds(scores, pixels)
+    known = run_over(task, data.clean_images("train", MOST_KNOWN), _fingerprints, where)
+    scorable.thresholds = Thresholds(scores, pixels, torch.stack([row["fingerprint"] for row in known]))
 
 
 def check_quantile(quantile: float) -> None:
@@ -107,6 +109,10 @@ def _hold_out(scorable: Scorable, histograms: dict[str, PixelHistogram], task: T
         empty = PixelHistogram(highest=HIGHEST_CONTRAST if name == "contrast" else HIGHEST)
         histograms.setdefault(name, empty).add(values[batch["counted"].to(values.device)].cpu().numpy())
     return {"scores": by_image(found.scores)}
+
+
+def _fingerprints(task: Task, batch: Batch) -> dict[str, Tensor]:
+    return {"fingerprint": torch.from_numpy(fingerprints(batch["image"]))}
 
 
 def threshold_of(normal: Tensor, quantile: float) -> float:

@@ -16,16 +16,35 @@ PCA = "pca_"
 """Prefix of the names of PCA's scores and maps."""
 
 
-class Quality(NamedTuple):
-    """How well a score detects, whatever the threshold.
+class AtThreshold(NamedTuple):
+    """How well a stored threshold decides.
 
     Attributes:
-        auroc: Area under the ROC curve: how probably an abnormal image has a higher score than a normal one.
-        precision: Average precision; depends on how many of the images are abnormal. None for pixels.
+        f1: Harmonic mean of precision and recall; 0 if nothing abnormal is found.
+        precision: Fraction of what is called abnormal that is; 0 if nothing is called abnormal.
+        recall: Fraction of what is abnormal that is called so.
+    """
+
+    f1: float
+    precision: float
+    recall: float
+
+
+class Quality(NamedTuple):
+    """How well a score, or a map, detects.
+
+    Attributes:
+        auroc: Area under the ROC curve: how probably an abnormal image (or pixel) has a higher score than a normal one.
+        average_precision: Area under the curve of precision and recall; depends on how many images are abnormal.
+        aupro: Of maps, the mean fraction of each defect that is found, over false positive rates up to 0.3; None for
+            the scores of images.
+        at_threshold: At the threshold that the model has from held-out normal images; None without one.
     """
 
     auroc: float
-    precision: float | None
+    average_precision: float
+    aupro: float | None = None
+    at_threshold: AtThreshold | None = None
 
 
 Table = dict[str, dict[str, Quality]]
@@ -70,10 +89,31 @@ def _is(label: str, names: Sequence[str]) -> bool:
     return (label or ".") in names or any(part in names for part in PurePosixPath(label).parts)
 
 
-def detection(rows: Sequence[Mapping[str, Any]], scores: Sequence[str], normal: Collection[str]) -> Table:
+def at_threshold(found: float, false: float, abnormal: float) -> AtThreshold:
+    """Returns F1, precision and recall.
+
+    Args:
+        found: Number of abnormal images (or pixels) above the threshold.
+        false: Number of normal ones above it.
+        abnormal: Number of abnormal ones; at least one.
+    """
+    precision = found / (found + false) if found else 0.0
+    return AtThreshold(2 * found / (found + false + abnormal), precision, found / abnormal)
+
+
+def detection(
+    rows: Sequence[Mapping[str, Any]],
+    scores: Sequence[str],
+    normal: Collection[str],
+    thresholds: Mapping[str, float] | None = None,
+) -> Table:
     """Returns the quality of each score for each abnormal label, against the normal images; empty without either.
 
-    Each image has a row with its `label` and scores; `normal` are the labels that are normal.
+    Args:
+        rows: For each image its `label` and its scores.
+        scores: Names of the scores.
+        normal: The labels that are normal.
+        thresholds: The threshold of each score that has one; None for no figures at thresholds.
     """
     from sklearn.metrics import average_precision_score, roc_auc_score  # 1 s to import
 
@@ -91,8 +131,12 @@ def detection(rows: Sequence[Mapping[str, Any]], scores: Sequence[str], normal: 
         truth = [0] * len(good) + [1] * len(group)
         for score in scores:
             values = [row[score] for row in (*good, *group)]
-            quality = Quality(float(roc_auc_score(truth, values)), float(average_precision_score(truth, values)))
-            table.setdefault(label, {})[score] = quality
+            limit, decided = (thresholds or {}).get(score), None
+            if limit is not None:
+                false, found = (sum(row[score] > limit for row in part) for part in (good, group))
+                decided = at_threshold(found, false, len(group))
+            ranked = float(roc_auc_score(truth, values)), float(average_precision_score(truth, values))
+            table.setdefault(label, {})[score] = Quality(*ranked, at_threshold=decided)
     return table
 
 

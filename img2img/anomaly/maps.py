@@ -1,39 +1,36 @@
-"""Maps of where images are abnormal, in their own size: as files, and compared with masks of the defects."""
+"""Maps of where images are abnormal, as files in the images' own size; and the masks that say where they are."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from img2img.anomaly.detection import OVERALL, PCA, PIXELS, Quality, Table
-from img2img.anomaly.pixel_histogram import PixelHistogram, auroc, gathered
+from img2img.anomaly.overlay import STRONG_FROM, draw_overlay, resize_map, times_threshold
 from img2img.data.matching import listed, match_names, without_extension
 from img2img.errors import UserError
-from img2img.imaging.files import Image, find_images, from_float, read_image, to_channels, to_float, write_image
+from img2img.imaging.files import Image, find_images, from_float, read_image, write_image
 from img2img.imaging.folders import lies_in
 from img2img.tasks.thresholds import Threshold
 
 MASKS = "_masks"
 """Ending of the names of folders of masks, beside the folders of the images."""
-RED, YELLOW = (215, 25, 20), (255, 230, 60)
-YELLOW_FROM = 16.0  # times the threshold
 ABOUT = """\
 Each image has two pictures here, as large as the image.
 
-NAME.map.png: 16-bit gray, the root of the model's map. For an autoencoder that is the root mean squared error about
-each pixel, between the image and its reconstruction. The scale is the same in all files: 65535 is 1, the whole range of
-pixel values. Errors are a small part of it, so a viewer shows most maps nearly black: let it stretch the contrast.
+NAME.map.png: 16-bit gray, the root of the model's map. For anomaly segmentation the map is the probability that a pixel
+is abnormal. For an autoencoder it is the mean squared error about each pixel, between the image and its reconstruction,
+so that its root is in the unit of pixel values. The scale is the same in all files: 65535 is 1, certainty or the whole
+range of pixel values. Errors are a small part of it, so a viewer shows their maps nearly black: let it stretch the
+contrast.
 
-NAME.overlay.png: the image, red to yellow where the model's map stands out. There it exceeds
+NAME.overlay.png: the image, red where the model's map stands out, with a thin outline around that. There it exceeds
 {rules}
-Yellow is {yellow:.0f} times as much. Colour does not make an image abnormal, because normal images have some too; the
-table of `img2img score` says which images are abnormal.
+The red is strongest from {strong:.0f} times as much. Red does not make an image abnormal, because normal images have
+some too; the table of `img2img score` says which images are abnormal.
 """
 ABSOLUTE = "- {limit.value:.3g}, which {limit.quantile:.0%} of the pixels of held-out normal images do not exceed"
 RELATIVE = """\
@@ -56,7 +53,7 @@ class MapFiles:
     """
 
     def __init__(self, folder: Path, root: Path, paths: Sequence[Path], limits: Mapping[str, Threshold]) -> None:
-        self.folder, self.limit, self.contrast_limit = folder, limits["map"], limits.get("contrast")
+        self.folder, self.limits = folder, limits
         self.problems: list[str] = []
         names = {str(path): path.relative_to(root).as_posix() for path in paths}
         stems = {path: without_extension(name) for path, name in names.items()}
@@ -71,9 +68,7 @@ class MapFiles:
         try:
             pixels = read_image(Path(path)).pixels
             values = resize_map(values, pixels.shape)
-            times = values / self.limit.value
-            if contrast is not None and self.contrast_limit is not None:
-                times = np.maximum(times, resize_map(contrast, pixels.shape) / self.contrast_limit.value)
+            times = times_threshold(values, contrast, self.limits, pixels.shape)
             picture = from_float(np.sqrt(values)[..., None], np.uint16)
             write_image(self.folder / f"{self.names[path]}.map.png", Image(picture, None, {}))
             write_image(self.folder / f"{self.names[path]}.overlay.png", Image(draw_overlay(pixels, times), None, {}))
@@ -82,31 +77,12 @@ class MapFiles:
 
     def explain(self) -> None:
         """Writes README.txt, which says what the files mean."""
-        rules = [ABSOLUTE.format(limit=self.limit)]
-        if self.contrast_limit is not None:
-            rules.append(RELATIVE.format(limit=self.contrast_limit))
+        rules = [ABSOLUTE.format(limit=self.limits["map"])]
+        if "contrast" in self.limits:
+            rules.append(RELATIVE.format(limit=self.limits["contrast"]))
         self.folder.mkdir(parents=True, exist_ok=True)
-        text = ABOUT.format(rules="\n".join(rules) + ".", yellow=YELLOW_FROM)
+        text = ABOUT.format(rules="\n".join(rules) + ".", strong=STRONG_FROM)
         (self.folder / "README.txt").write_text(text, encoding="utf-8")
-
-
-def draw_overlay(pixels: NDArray[Any], times: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Returns an image, H×W×1 or H×W×3, with the pixels that exceed their threshold coloured, H×W×3.
-
-    With `times`, the map in units of its threshold, H×W, pixels are red above 1, yellow from `YELLOW_FROM`.
-    """
-    plain = to_channels(from_float(to_float(pixels), np.uint8), 3).astype(np.float32)
-    times = np.maximum(times, 1)[..., None]
-    strength = np.minimum(np.log(times) / np.log(YELLOW_FROM), 1)
-    colour = np.array(RED, np.float32) + strength * (np.array(YELLOW, np.float32) - np.array(RED, np.float32))
-    opacity = np.where(times > 1, 0.4 + 0.4 * strength, 0)
-    return np.asarray(np.rint(plain + opacity * (colour - plain)), np.uint8)
-
-
-def resize_map(values: NDArray[np.float32], size: Sequence[int]) -> NDArray[np.float32]:
-    """Returns a map at an image's height and width, with bilinear interpolation."""
-    resized = cv2.resize(values, (int(size[1]), int(size[0])), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(resized, np.float32)
 
 
 def find_masks(root: Path, paths: Sequence[Path], masks: str | None) -> tuple[list[Path], dict[str, Path]]:
@@ -148,65 +124,3 @@ def find_masks(root: Path, paths: Sequence[Path], masks: str | None) -> tuple[li
 def _without(label: Path, ending: str) -> Path:
     """Maps `x_masks/` to `x/`; other folders to themselves."""
     return Path(*(part.removesuffix(ending) or part for part in label.parts))
-
-
-Counts = dict[tuple[str, str, bool], PixelHistogram]
-"""Values of the pixels of maps, by label, prefix, and whether the pixels are inside of the masks."""
-
-
-class MaskedPixels:
-    """Counts the values of maps inside and outside of the masks, for an ROC curve over all pixels.
-
-    Args:
-        masks: Each image's mask, white where it is abnormal.
-        normal: Labels whose images are normal everywhere; other images without a mask are left out.
-
-    Attributes:
-        problems: A line for each mask that this process could not use.
-    """
-
-    def __init__(self, masks: dict[str, Path], normal: Collection[str]) -> None:
-        self.masks, self.normal = masks, set(normal)
-        self.counts: Counts = {}
-        self.problems: list[str] = []
-
-    def add(self, path: str, label: str, shape: tuple[int, int], maps: Mapping[str, NDArray[np.float32]]) -> None:
-        """Counts the pixels of an image's maps, by their prefix, each H×W of any size; `shape` is the image's."""
-        if label in self.normal:
-            abnormal = np.zeros(shape, bool)
-        elif path in self.masks:
-            try:
-                mask = to_channels(read_image(self.masks[path]).pixels, 1)[..., 0]
-            except ValueError as error:
-                self.problems.append(str(error))
-                return
-            if mask.shape != shape:
-                sizes = " instead of ".join(f"{width}×{height}" for height, width in (mask.shape, shape))
-                self.problems.append(f"the mask {self.masks[path]} has another size than its image: {sizes}")
-                return
-            abnormal = to_float(mask) > 0.5
-        else:
-            return
-        for prefix, values in maps.items():
-            resized = resize_map(values, shape)
-            for inside in (False, True):
-                self.counts.setdefault((label, prefix, inside), PixelHistogram()).add(resized[abnormal == inside])
-
-    def gathered_quality(self) -> Table:
-        """Returns how well all processes' maps tell masked pixels from normal ones; every process must call it."""
-        counts = gathered(self.counts)
-        labels = sorted({label for label, _, _ in counts} - self.normal)
-        groups = {label or ".": [label] for label in labels} | ({OVERALL: labels} if len(labels) > 1 else {})
-        table: Table = {}
-        for name, group in groups.items():
-            for prefix in ("", PCA):
-                inside = _sum(counts, group, prefix, True)
-                outside = _sum(counts, [*group, *sorted(self.normal)], prefix, False)
-                if inside.counts.any() and outside.counts.any():
-                    table.setdefault(name, {})[prefix + PIXELS] = Quality(auroc(outside, inside), None)
-        return table
-
-
-def _sum(counts: Counts, labels: Sequence[str], prefix: str, inside: bool) -> PixelHistogram:
-    found = (counts.get((label, prefix, inside), PixelHistogram()) for label in labels)
-    return sum(found, PixelHistogram())

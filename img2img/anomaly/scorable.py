@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class NormalImages(Protocol):
-    """The images that a model was trained on and validated with, such as `WholeImages`."""
+    """The images that a model was trained on and validated with, such as `CorruptedPairs` and `WholeImages`."""
 
     def clean_images(self, split: Split, most: int) -> LightningDataModule:
         """Returns the images of a split for prediction, at most so many, evenly spread."""
@@ -32,7 +32,7 @@ class Scorable(Protocol):
 
     A task is scorable if it has these members; it need not inherit from this class. Its own `on_save_checkpoint` and
     `on_load_checkpoint` keep what it has measured, and the thresholds, under `statistics` beside the recipe.
-    `as_scorable` makes an autoencoder scorable.
+    `AnomalySegmentation` is scorable, and `as_scorable` makes an autoencoder so.
 
     Attributes:
         recommended: The score whose threshold decides which images are abnormal.

@@ -17,9 +17,13 @@ from img2img.inference.checks import check_folders, check_output_file
 from img2img.latents.runner import Batch, Devices, Row, first_process, name_of, run_over, split_problems
 
 if TYPE_CHECKING:
-    from img2img.anomaly.maps import MapFiles, MaskedPixels
+    from img2img.anomaly.map_takers import MapTakers
+    from img2img.data.near_duplicates import KnownImages
     from img2img.tasks import Task
     from img2img.tasks.thresholds import HeldOut
+
+FLAGS = ("abnormal", "trained_on", "near_duplicate")
+"""Columns of the table that are 0 or 1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +32,8 @@ class Scores:
 
     Attributes:
         rows: A dictionary for each image that could be read: `path` (relative), `label`, its scores, `abnormal`
-            (whether the recommended score exceeds its threshold) and `trained_on` (whether it is a training image).
+            (whether the recommended score exceeds its threshold), `trained_on` (whether it is a training image, at
+            most resized or encoded again), and `near_duplicate` (whether it shows the same as a training image).
         names: Names of the scores.
         recommended: The score that decides.
         thresholds: The threshold of each score.
@@ -37,8 +42,8 @@ class Scores:
         table: How well each score detects, where labels say what is normal; without images that were trained on.
         verdicts: How often the threshold of the recommended score is right on the images of the table; None where no
             label is normal.
-        problems: A line for each image that could not be read, map that could not be written, or mask that could not
-            be used.
+        problems: A line for each image that could not be read, map or picture that could not be made, or mask that
+            could not be used.
     """
 
     rows: tuple[Row, ...]
@@ -61,6 +66,7 @@ def score(
     output: str | Path | None,
     model: str | Path | Task,
     maps: str | Path | None = None,
+    html: str | Path | None = None,
     normal: Sequence[str] = (),
     masks: str | None = None,
     tensorboard: str | Path | None = None,
@@ -75,16 +81,19 @@ def score(
     Args:
         input: Folder (searched recursively) or image; the names of folders are the labels.
         output: Table to write, OUT.csv: path, label, a column for each score (PCA's as pca_<score>), abnormal (1 where
-            the recommended score exceeds its threshold) and trained_on (1 for training images). In Python also None.
+            the recommended score exceeds its threshold), trained_on (1 for training images) and near_duplicate (1 for
+            images that show the same as a training image). In Python also None.
         model: Checkpoint, such as runs/anomaly/0/best.ckpt. In Python also a task.
         maps: Folder for maps of where images are abnormal, and overlays; its README.txt says what they mean.
+        html: Report to write, OUT.html: one page with the images from the most abnormal one on, what is marked on
+            them, the histograms, and a threshold that can be moved; it works offline.
         normal: Folder of normal images (default: good, normal).
         masks: What is abnormal, in white: a folder with the images' relative paths, or the ending of the names of
             folders beside theirs (default: _masks, if there are any).
         tensorboard: Folder for histograms of normal and abnormal scores, for img2img watch.
         quantile: Fraction of held-out normal images below the threshold (default: what the model was calibrated with,
             0.95).
-        overwrite: Replace a table or maps that are there.
+        overwrite: Replace a table, a report or maps that are there.
         trust: Further package whose classes the checkpoint may name.
         progress: Whether to show a bar.
         devices: accelerator, devices, num_nodes, precision and batch_size, see `img2img.latents.runner.Devices`.
@@ -94,10 +103,12 @@ def score(
         FileNotFoundError: If the checkpoint does not exist.
     """
     source, table = Path(input), None if output is None else Path(output)
-    _check(source, table, maps, tensorboard, overwrite)
+    _check(source, table, maps, html, tensorboard, overwrite)
     where = Devices(**devices)
-    from img2img.anomaly.maps import MapFiles, MaskedPixels, find_masks
+    from img2img.anomaly.map_takers import MapTakers
+    from img2img.anomaly.maps import find_masks
     from img2img.data.labelled_images import LabelledImages
+    from img2img.data.near_duplicates import KnownImages
     from img2img.tasks.gather import gather
 
     task, scorable = open_scorable(model, trust)
@@ -110,25 +121,28 @@ def score(
     pixel_limits = scorable.thresholds.pixels
     if maps is not None and "map" not in pixel_limits:
         raise UserError(f"this model ({type(task).__name__}) makes no maps: leave out --maps")
-    files = None if maps is None else MapFiles(Path(maps), images.root, images.paths, pixel_limits)
-    pixels = MaskedPixels(masked, good) if masked and "map" in pixel_limits else None
-    scoring = partial(_score_batch, scorable, files, pixels)
+    folder, known = None if maps is None else Path(maps), (images.root, images.paths, masked, good, pixel_limits)
+    takers = MapTakers.wanted(folder, html is not None, *known, deciding.threshold)
+    scoring = partial(_score_batch, scorable, takers, KnownImages(scorable.thresholds.fingerprints))
     found, problems = split_problems(run_over(task, images, scoring, where, progress=progress))
-    problems += gather([*([] if files is None else files.problems), *([] if pixels is None else pixels.problems)])
+    problems += gather(takers.problems())
     rows = tuple(_row(row, images.root, scorable.recommended, limits) for row in found)
     names = tuple(name for name in found[0]["scores"] if name in limits)
     fresh = [row for row in rows if not row["trained_on"]]
-    quality, judged = detection(fresh, names, good), verdicts(fresh, good)
-    if pixels is not None:
-        for label, of_maps in pixels.gathered_quality().items():
-            quality[label] = quality.get(label, {}) | of_maps
+    quality, judged = detection(fresh, names, good, limits), verdicts(fresh, good)
+    takers.add_quality(quality)
     measured = limits, deciding.quantile, len(deciding.normal)
     scores = Scores(rows, names, scorable.recommended, *measured, quality, judged, tuple(problems))
+    pictures = {} if takers.pictures is None else takers.pictures.gathered()
     if first_process():
-        if files is not None:
-            files.explain()
+        if takers.files is not None:
+            takers.files.explain()
         if table is not None:
             _write(scores, table)
+        if html is not None:
+            from img2img.anomaly.report import write_report
+
+            write_report(Path(html), scores, name_of(model), images.root, good, deciding.normal, pictures, overwrite)
         if tensorboard is not None:
             from img2img.anomaly.tensorboard import log_scores
 
@@ -137,7 +151,12 @@ def score(
 
 
 def _check(
-    source: Path, output: Path | None, maps: str | Path | None, tensorboard: str | Path | None, overwrite: bool
+    source: Path,
+    output: Path | None,
+    maps: str | Path | None,
+    html: str | Path | None,
+    tensorboard: str | Path | None,
+    overwrite: bool,
 ) -> None:
     if not source.exists():
         raise UserError(f"{source} does not exist; give a folder of images or an image")
@@ -145,6 +164,10 @@ def _check(
         if output.suffix.lower() != ".csv":
             raise UserError(f"the output {output} is a table: name it .csv")
         check_output_file(output, source, overwrite)
+    if html is not None:
+        if Path(html).suffix.lower() not in (".html", ".htm"):
+            raise UserError(f"--html {html} is a page: name it .html")
+        check_output_file(Path(html), source, overwrite)
     for option, given in (("--maps", maps), ("--tensorboard", tensorboard)):
         if given is None:
             continue
@@ -175,32 +198,22 @@ def _held_out(scorable: Scorable, name: str, quantile: float | None) -> Mapping[
     }
 
 
-def _score_batch(
-    scorable: Scorable, files: MapFiles | None, pixels: MaskedPixels | None, task: Task, batch: Batch
-) -> dict[str, Any]:
-    """Scores a batch; writes and counts its maps immediately, so that no map is kept."""
+def _score_batch(scorable: Scorable, takers: MapTakers, known: KnownImages, task: Task, batch: Batch) -> dict[str, Any]:
+    """Scores a batch; its maps are written, counted and drawn immediately."""
     found = scorable.score_batch(batch)
-    count = len(batch["path"])
-    trained_on = [False] * count if found.trained_on is None else found.trained_on.tolist()
-    if files is not None or pixels is not None:
-        maps = {prefix: values.float().cpu().numpy() for prefix, values in found.maps.items()}
-        contrast = [None] * count if found.contrast is None else found.contrast.float().cpu().numpy()
-        for i, path in enumerate(batch["path"]):
-            if batch["problem"][i] or not batch["counted"][i]:
-                continue
-            if files is not None:
-                files.write(path, maps[""][i], contrast[i])
-            if pixels is not None and not trained_on[i]:
-                own = {prefix: values[i] for prefix, values in maps.items()}
-                pixels.add(path, batch["label"][i], tuple(batch["size"][i].tolist()), own)
-    return {"scores": by_image(found.scores), "trained_on": trained_on}
+    matches = known.match_all(batch["image"])
+    trained_on = [match is not None and match.copy for match in matches]
+    scores = by_image(found.scores)
+    takers.take(batch, found, [own[scorable.recommended] for own in scores], trained_on)
+    return {"scores": scores, "trained_on": trained_on, "near_duplicate": [match is not None for match in matches]}
 
 
 def _row(found: Row, root: Path, recommended: str, limits: Mapping[str, float]) -> Row:
     """Returns an image's row of `Scores` from its row of `run_over`."""
     path, scores = Path(found["path"]).relative_to(root).as_posix(), found["scores"]
     abnormal = scores[recommended] > limits[recommended]
-    return {"path": path, "label": found["label"], **scores, "abnormal": abnormal, "trained_on": found["trained_on"]}
+    recurs = {name: found[name] for name in ("trained_on", "near_duplicate")}
+    return {"path": path, "label": found["label"], **scores, "abnormal": abnormal, **recurs}
 
 
 def _write(scores: Scores, output: Path) -> None:
@@ -208,9 +221,7 @@ def _write(scores: Scores, output: Path) -> None:
 
     with appearing(output) as part, part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         table = csv.writer(file)
-        table.writerow(["path", "label", *scores.names, "abnormal", "trained_on"])
+        table.writerow(["path", "label", *scores.names, *FLAGS])
         for row in scores.rows:
             values = [f"{row[name]:.8g}" for name in scores.names]
-            table.writerow(
-                [cell(row["path"]), cell(row["label"]), *values, int(row["abnormal"]), int(row["trained_on"])]
-            )
+            table.writerow([cell(row["path"]), cell(row["label"]), *values, *(int(row[name]) for name in FLAGS)])

@@ -8,6 +8,7 @@ from img2img.callbacks.divergence import DivergenceGuard as DivergenceGuard
 from img2img.callbacks.grid import ReconstructionGrid as ReconstructionGrid
 from img2img.callbacks.interruption import Interruption as Interruption
 from img2img.callbacks.latents import LatentPictures as LatentPictures
+from img2img.callbacks.leaks import LeakCheck as LeakCheck
 from img2img.callbacks.opening import Opening as Opening
 from img2img.callbacks.pca_baseline import PCABaseline as PCABaseline
 from img2img.callbacks.progress import Progress as Progress

@@ -35,6 +35,7 @@ class AveragedWeights(WeightAveraging):
         if horizon is not None and not 0 < horizon < 1:
             raise ValueError(f"the horizon of the averaged weights must be a fraction between 0 and 1, not {horizon}")
         self.horizon = horizon
+        self._pairs: list[tuple[Tensor, Tensor]] = []  # averages, and what they average
 
         def average(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
             if not averaged[0].is_floating_point():  # a batch norm's counter
@@ -45,7 +46,8 @@ class AveragedWeights(WeightAveraging):
             for own, theirs in alike(averaged, current):
                 torch._foreach_lerp_(own, theirs, 1 - warmed_up)
 
-        super().__init__(multi_avg_fn=torch.no_grad()(average))
+        self._average = torch.no_grad()(average)
+        super().__init__(multi_avg_fn=self._average)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Copies the weights; into main memory if they will be divided, because the device might not hold them."""
@@ -65,6 +67,9 @@ class AveragedWeights(WeightAveraging):
                 averaged.data = averaged.data.to(current.dtype)
         if is_sharded(pl_module):
             shard(averages, mesh_of(pl_module))
+        parameters = zip(averages.parameters(), pl_module.parameters(), strict=True)
+        buffers = zip(averages.buffers(), pl_module.buffers(), strict=True)
+        self._pairs = [(own.detach(), theirs.detach()) for own, theirs in (*parameters, *buffers)]
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Puts the average into the checkpoint in place of the latest weights, whole even if it is divided."""
@@ -75,9 +80,23 @@ class AveragedWeights(WeightAveraging):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Averages the weights after a step; a skipped one has no gradients, and does not count."""
-        if all(parameter.grad is None for parameter in pl_module.parameters()):
-            self._latest_update_step = trainer.global_step
-        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        took_step = trainer.global_step > self._latest_update_step
+        self._latest_update_step = trainer.global_step
+        if took_step and any(parameter.grad is not None for parameter in pl_module.parameters()):
+            self._update(pl_module)
+
+    def _update(self, pl_module: LightningModule) -> None:
+        """Does what `AveragedModel.update_parameters` does, which searches all modules for their weights each time."""
+        model = self._average_model
+        assert model is not None
+        if model.n_averaged == 0:
+            model.update_parameters(pl_module)  # takes the weights as they are
+            return
+        for floats in (True, False):
+            pairs = [pair for pair in self._pairs if pair[0].is_floating_point() == floats]
+            if pairs:
+                self._average([own for own, _ in pairs], [theirs for _, theirs in pairs], model.n_averaged)
+        model.n_averaged += 1
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Restarts the average when the learning rate starts to decay."""

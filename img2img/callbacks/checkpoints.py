@@ -9,6 +9,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor
 
 from img2img.callbacks.interruption import Interruption, Stopped
 from img2img.tasks.checkpoint import CheckpointError, read_checkpoint
@@ -77,11 +78,13 @@ class BestCheckpoint(_RunCheckpoint):
         if trainer.ckpt_path is None:
             return
         path = os.path.join(str(self.dirpath), f"{self.filename}{self.FILE_EXTENSION}")
-        state: dict[str, Any] = {}
+        state: Any = None
         if trainer.is_global_zero:
             with suppress(FileNotFoundError, CheckpointError):
-                state = read_checkpoint(Path(path)).get("callbacks", {}).get(self.state_key, {})
-        score = trainer.strategy.broadcast(state.get("best_model_score"))
+                callbacks = read_checkpoint(Path(path)).get("callbacks")
+                state = (callbacks if isinstance(callbacks, dict) else {}).get(self.state_key)
+        score = state.get("best_model_score") if isinstance(state, dict) else None
+        score = trainer.strategy.broadcast(score if isinstance(score, Tensor) and score.numel() == 1 else None)
         self.best_k_models, self.best_model_path, self.best_model_score = {}, "", score
         if score is not None:
             self.best_k_models, self.best_model_path, self.kth_value = {path: score}, path, score

@@ -16,10 +16,11 @@ from torch import Tensor
 
 from img2img.distributed import whole
 from img2img.errors import UserError
+from img2img.tasks import Task
 from img2img.tasks.gather import gather
 
 RECENT = 100
-"""Losses with which a new one is compared."""
+"""Losses, and norms of gradients, with which new ones are compared."""
 MOST_IN_A_ROW = 10
 """Steps in a row that may be skipped: more are not the fault of their samples."""
 
@@ -28,6 +29,41 @@ class Diverged(UserError):
     """Training has failed, or was asked to stop at the first bad step; the message names the step and its samples."""
 
     exit_code = 1
+
+
+class Recent:
+    """The last values of a run, with which new ones are compared.
+
+    Args:
+        values: The last values, at most `RECENT`.
+        highest_at_first: The highest of the run's first `RECENT` values; None before there are so many.
+    """
+
+    def __init__(self, values: Sequence[float] = (), highest_at_first: float | None = None) -> None:
+        self.values, self.highest_at_first = list(values), highest_at_first
+
+    @classmethod
+    def of(cls, state: dict[str, Any]) -> Recent:
+        """Returns what `state` has saved."""
+        highest = state["highest_at_first"]
+        return cls([float(value) for value in state["recent"]], None if highest is None else float(highest))
+
+    def state(self) -> dict[str, Any]:
+        """Returns the values as plain data."""
+        return {"recent": list(self.values), "highest_at_first": self.highest_at_first}
+
+    def note(self, value: float) -> None:
+        """Adds a value."""
+        self.values = [*self.values[1 - RECENT :], value]
+        if self.highest_at_first is None and len(self.values) == RECENT:
+            self.highest_at_first = max(self.values)
+
+    def is_spike(self, value: float, spike: float) -> bool:
+        """Returns whether a value is a spike, see `DivergenceGuard`."""
+        if self.highest_at_first is None or value <= self.highest_at_first:
+            return False
+        middle = median(self.values)
+        return value > middle + spike * max(max(self.values) - middle, abs(middle) / 10)
 
 
 class DivergenceGuard(Callback):
@@ -41,9 +77,10 @@ class DivergenceGuard(Callback):
     Args:
         action: `skip` such steps, or `stop` the run. One bad sample is no reason to lose a night of training, and what
             skipping does not cure still ends the run.
-        spike: A loss is a spike if it is above the median of the last 100 by more than `spike` times as much as any
-            of these (or as a tenth of the median), and above each of the run's first 100 losses. None to catch only
-            what is not finite.
+        spike: A loss, or the norm of a gradient, is a spike if it is above the median of the last 100 by more than
+            `spike` times as much as any of these (or as a tenth of the median), and above each of the run's first 100.
+            A step along a gradient that is suddenly so large may spoil the weights before the loss shows it. None to
+            catch only what is not finite.
 
     Raises:
         ValueError: If the action is unknown, or `spike` not above 1.
@@ -55,34 +92,35 @@ class DivergenceGuard(Callback):
         if spike is not None and not spike > 1:
             raise ValueError(f"the spike of divergence must be above 1, not {spike}")
         self.action, self.spike = action, spike
-        self._recent: list[float] = []
-        self._highest_at_first: float | None = None
+        self._losses_before, self._norms_before = Recent(), Recent()
         self._skipped = self._in_row = 0
         # Of the batches of one step:
         self._losses: list[Tensor] = []
         self._samples: list[tuple[Tensor, Tensor]] = []
-        self._buffers: list[Tensor] = []
+        self._before: list[Tensor] = []
+        self._buffers: list[Tensor] = []  # the task's
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the recent losses, so that a resumed run decides as this one."""
-        return {
-            "recent": list(self._recent),
-            "highest_at_first": self._highest_at_first,
-            "skipped": self._skipped,
-            "in_row": self._in_row,
-        }
+        """Returns the recent losses and norms, so that a resumed run decides as this one."""
+        counts = {"skipped": self._skipped, "in_row": self._in_row}
+        return self._losses_before.state() | {"norms": self._norms_before.state()} | counts
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restores the recent losses."""
-        self._recent, self._highest_at_first = list(state_dict["recent"]), state_dict["highest_at_first"]
+        """Restores the recent losses and norms; checkpoints from before hold no norms."""
+        self._losses_before = Recent.of(state_dict)
+        self._norms_before = Recent.of(state_dict["norms"]) if "norms" in state_dict else Recent()
         self._skipped, self._in_row = state_dict["skipped"], state_dict["in_row"]
 
     # A step -----------------------------------------------------------------------------------------------------------
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Finds the buffers, once: walking through all modules at every step takes longer than all else here."""
+        self._buffers = list(pl_module.buffers())
+
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Notes the samples' numbers, and the buffers, which a forward pass may change (batch norm, running means)."""
         if not self._losses:  # the first batch of a step
-            self._samples, self._buffers = [], [buffer.clone() for buffer in pl_module.buffers()]
+            self._samples, self._before = [], [buffer.clone() for buffer in self._buffers]
         if isinstance(batch, dict) and {"n", "input", "target"} <= batch.keys():
             self._samples.append((batch["n"], batch["input"].sum((1, 2, 3)) + batch["target"].sum((1, 2, 3))))
 
@@ -100,9 +138,13 @@ class DivergenceGuard(Callback):
         """
         loss, norm = self._measure(trainer, optimizer)
         self._losses = []
-        wrong = self._wrong(loss, norm)
+        wrong = self._wrong(loss, norm or 0.0)
         if wrong is None:
-            self._note(loss)
+            self._in_row = 0
+            self._losses_before.note(loss)
+            self._norms_before.note(norm or 0.0)
+            if isinstance(pl_module, Task):
+                pl_module.gradient_norm = norm
             return
         self._skipped, self._in_row = self._skipped + 1, self._in_row + 1
         numbers = self._culprits()
@@ -112,12 +154,15 @@ class DivergenceGuard(Callback):
         if self._in_row >= MOST_IN_A_ROW:
             raise _ended(trainer, f"{self._in_row} bad steps in a row, the last is {said}", numbers)
         optimizer.zero_grad(set_to_none=True)
-        for buffer, before in zip(pl_module.buffers(), self._buffers, strict=True):
+        for buffer, before in zip(self._buffers, self._before, strict=True):
             buffer.copy_(before)
         pl_module.print(f"skipped {said}{_seen_with(trainer, numbers)}")
 
-    def _measure(self, trainer: Trainer, optimizer: torch.optim.Optimizer) -> tuple[float, float]:
-        """Returns the step's loss, the mean over batches and ranks, and the norm of its gradient."""
+    def _measure(self, trainer: Trainer, optimizer: torch.optim.Optimizer) -> tuple[float, float | None]:
+        """Returns the step's loss, the mean over batches and ranks, and the norm of its gradient.
+
+        The norm is None with a scaler, whose gradients are not measured.
+        """
         loss = torch.stack(self._losses).mean() * trainer.accumulate_grad_batches
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -127,7 +172,7 @@ class DivergenceGuard(Callback):
         norm = whole(torch.nn.utils.get_total_norm(gradients)) if gradients else torch.zeros_like(loss)
         both = torch.stack([loss, norm.to(loss)])
         first, second = trainer.strategy.reduce(both, reduce_op="mean").tolist()
-        return first, second
+        return first, second if gradients else None
 
     def _wrong(self, loss: float, norm: float) -> tuple[str, str] | None:
         """Returns what is wrong with a step: which number, and how; None if nothing is."""
@@ -135,18 +180,13 @@ class DivergenceGuard(Callback):
             return "loss", f"{loss}"
         if not math.isfinite(norm):
             return "gradient", f"{norm}"
-        if self.spike is None or self._highest_at_first is None or loss <= self._highest_at_first:
+        if self.spike is None:
             return None
-        middle = median(self._recent)
-        if loss <= middle + self.spike * max(max(self._recent) - middle, abs(middle) / 10):
-            return None
-        return "loss", f"{loss:.3g}, while the last {len(self._recent)} have a median of {middle:.3g}"
-
-    def _note(self, loss: float) -> None:
-        self._in_row = 0
-        self._recent = [*self._recent[1 - RECENT :], loss]
-        if self._highest_at_first is None and len(self._recent) == RECENT:
-            self._highest_at_first = max(self._recent)
+        for what, value, before in (("loss", loss, self._losses_before), ("gradient", norm, self._norms_before)):
+            if before.is_spike(value, self.spike):
+                middle = median(before.values)
+                return what, f"{value:.3g}, while the last {len(before.values)} have a median of {middle:.3g}"
+        return None
 
     def _culprits(self) -> str:
         """Returns the numbers of the step's samples on all ranks: of those that are not finite, or else of all."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,10 +32,14 @@ class Row:
     output: Tensor
     target: Tensor
     sigma: Tensor | None = None
+    mask: Tensor | None = None
+    mask_found: Tensor | None = None
 
 
 class ReconstructionGrid(ValidationCollector[Row]):
-    """Draws input | output | target | error | σ, if estimated, of the same validation images at every validation.
+    """Draws input | output | target | error of the same validation images at every validation.
+
+    What the task estimates beside the output follows: σ, or the mask and its estimate.
 
     The grid goes to TensorBoard as one image per step and, as `grid.png`, beside the checkpoints. Captions give the
     task's first metric before and after; the mask that the network gets is drawn in red-violet. The error map is
@@ -68,10 +73,13 @@ class ReconstructionGrid(ValidationCollector[Row]):
         for i, n in enumerate(batch["n"].tolist() if isinstance(outputs, dict) else []):
             if n in self._chosen and batch["counted"][i]:
                 seen = mark_mask(batch["input"][i], batch["mask"][i]) if sees_mask else batch["input"][i]
-                shown = [seen, outputs["output"][i], batch["target"][i]]
-                shown += [] if outputs.get("sigma") is None else [outputs["sigma"][i]]
+                shown = {"input": seen, "output": outputs["output"][i], "target": batch["target"][i]}
+                if outputs.get("sigma") is not None:
+                    shown["sigma"] = outputs["sigma"][i]
+                if outputs.get("mask") is not None:
+                    shown |= {"mask": batch["mask"][i], "mask_found": outputs["mask"][i]}
                 caption = f"{outputs['captions'][i]}   {Path(batch['path'][i]).name} · {batch['corruption'][i]}"
-                yield Row(n, caption, *map(self._crop, shown))
+                yield Row(n, caption, **{name: self._crop(image) for name, image in shown.items()})
 
     def on_collected(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draws the grid and writes it, on rank zero."""
@@ -80,13 +88,20 @@ class ReconstructionGrid(ValidationCollector[Row]):
         if not rows or not trainer.is_global_zero:
             return
         picture = draw_grid(rows, self.error_scale)
+        encoded = io.BytesIO()  # once for both; PNG's default level takes twice as long for nothing
+        Image.fromarray(picture).save(encoded, "PNG", compress_level=1)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image("reconstructions", picture, trainer.global_step, dataformats="HWC")
+                from tensorboard.compat.proto.summary_pb2 import Summary
+
+                height, width = picture.shape[:2]
+                image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=encoded.getvalue())
+                summary = Summary(value=[Summary.Value(tag="reconstructions", image=image)])
+                logger.experiment._get_file_writer().add_summary(summary, trainer.global_step)
             elif hasattr(logger, "log_image"):  # W&B's, and loggers like it
                 logger.log_image("reconstructions", [picture], step=trainer.global_step)
         with appearing(folder / "grid.png") as part:
-            Image.fromarray(picture).save(part, "PNG")
+            part.write_bytes(encoded.getvalue())
 
     def _crop(self, image: Tensor) -> Tensor:
         top, left = (max(0, (side - self.size) // 2) for side in image.shape[-2:])
@@ -99,10 +114,12 @@ def draw_grid(rows: list[Row], error_scale: float) -> NDArray[np.uint8]:
     for row in rows:
         maps = [(row.output - row.target).abs(), *([] if row.sigma is None else [row.sigma])]
         gray = [(values.mean(0, keepdim=True) / error_scale).clamp(0, 1) for values in maps]
-        strips.append(draw_row([row.input, row.output, row.target, *gray], row.caption))
+        masks = [mask for mask in (row.mask, row.mask_found) if mask is not None]
+        strips.append(draw_row([row.input, row.output, row.target, *gray, *masks], row.caption))
     width = max(strip.shape[1] for strip in strips)
     padded = [np.pad(strip, ((0, 0), (0, width - strip.shape[1]), (0, 0)), constant_values=PAPER) for strip in strips]
     scale = f"to {error_scale * 255:.0f}/255"
     columns = ["input", "output", "target", f"error {scale}", *([] if rows[0].sigma is None else [f"sigma {scale}"])]
+    columns += [] if rows[0].mask_found is None else ["mask", "mask found"]
     heads = write_line([(k * (width // len(columns)), head) for k, head in enumerate(columns)], width)
     return np.concatenate([heads, *padded])

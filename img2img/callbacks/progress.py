@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
@@ -14,6 +15,14 @@ class Progress(TQDMProgressBar):
 
     def __init__(self) -> None:
         super().__init__(leave=True)
+        self._shown = 0.0
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        """Moves the bar at most ten times a second, because preparing what it shows takes time."""
+        now = time.monotonic()
+        if now - self._shown >= 0.1 or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            super().on_train_batch_end(trainer, *args)
+            self._shown = now
 
     def get_metrics(
         self, trainer: Trainer, pl_module: LightningModule

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from img2img.anomaly.detection import PCA, PIXELS, Table
+from img2img.anomaly.quality_table import TEXTS, table_columns
 from img2img.anomaly.scoring import Scores, score
 from img2img.commands.carry_out import carry_out
+from img2img.data.matching import listed
 from img2img.errors import printable
 from img2img.latents.runner import Devices
 from img2img.signature_parser import parser_of
@@ -21,16 +23,17 @@ def run(command: str, arguments: Sequence[str]) -> None:
     parser.add_argument("--all_scores", action="store_true", help="Print how well every score detects.")
     options = vars(parser.parse_args(arguments))
     all_scores = options.pop("all_scores")
-    carry_out(score, options, lambda scores: summary(scores, options["output"], all_scores))
+    carry_out(score, options, lambda scores: summary(scores, options["output"], all_scores, options["html"]))
 
 
-def summary(scores: Scores, output: str, all_scores: bool = False) -> list[str]:
+def summary(scores: Scores, output: str, all_scores: bool = False, html: str | None = None) -> list[str]:
     """Returns the lines to print: the verdicts, the most abnormal images, and how well they are detected.
 
     Args:
         scores: What was found.
         output: The table that was written.
         all_scores: Whether to print how well every score detects; else the recommended one, and the maps.
+        html: The report that was written, if any.
     """
     found, best = sum(row["abnormal"] for row in scores.rows), scores.recommended
     lines = [
@@ -41,6 +44,12 @@ def summary(scores: Scores, output: str, all_scores: bool = False) -> list[str]:
     if trained_on:
         left_out = ", and are left out below" if judged is not None else ""
         lines.append(f"{trained_on} of these images were trained on{left_out}")
+    recurring = [row["path"] for row in scores.rows if row["near_duplicate"] and not row["trained_on"]]
+    if recurring:
+        lines.append(
+            f"{len(recurring)} of these images are near-duplicates of training images, and say little about new parts: "
+            f"{listed(recurring)}"
+        )
     if judged is not None:
         misses = f"; misses: {judged.misses} of {judged.abnormal} abnormal image(s)" if judged.abnormal else ""
         lines.append(f"false alarms: {judged.false_alarms} of {judged.normal} normal image(s){misses}")
@@ -52,28 +61,21 @@ def summary(scores: Scores, output: str, all_scores: bool = False) -> list[str]:
         lines += ["", *described(scores.table, [*dict.fromkeys([best, *shown]), PIXELS])]
         if not all_scores:
             lines.append("(--all_scores prints the other scores too)")
+    if html is not None:
+        lines += ["", f"report: {html}"]
     return lines
 
 
 def described(table: Table, names: Sequence[str]) -> list[str]:
-    """Returns lines of the table in aligned columns, PCA's figures beside the model's.
+    """Returns lines of the table in aligned columns, PCA's figures beside the model's; without columns that are empty.
 
     Args:
         table: The quality of the scores for each label.
         names: The scores to show, in this order; those that the table lacks are left out.
     """
-    wide, narrow = max(len(printable(label)) for label in table), max(map(len, names))
-    lines = [f"{'':<{wide}}  {'':<{narrow}}  AUROC   PCA's  average precision   PCA's"]
-    for label, qualities in table.items():
-        shown = printable(label)
-        for name in names:
-            if name in qualities:
-                quality, linear = qualities[name], qualities.get(PCA + name, (None, None))
-                own, pca = ([_figure(value) for value in values] for values in (quality, linear))
-                lines.append(f"{shown:<{wide}}  {name:<{narrow}}  {own[0]}   {pca[0]}  {own[1]:>17}   {pca[1]}")
-                shown = ""
-    return [line.rstrip() for line in lines]
-
-
-def _figure(value: float | None) -> str:
-    return "     " if value is None else f"{value:.3f}"
+    columns = [[printable(cell) for cell in column] for column in table_columns(table, names)]
+    widths = [max(map(len, column)) for column in columns]
+    aligned = [
+        [f"{cell:{'<' if i < TEXTS else '>'}{widths[i]}}" for cell in column] for i, column in enumerate(columns)
+    ]
+    return ["  ".join(line).rstrip() for line in zip(*aligned, strict=True)]

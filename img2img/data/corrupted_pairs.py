@@ -13,10 +13,11 @@ import albumentations
 from img2img.corruptions import Clip, GaussianNoise
 from img2img.corruptions.base import MaskTransform
 from img2img.data.cache import DecodedCache
+from img2img.data.clean_images import CleanImages
 from img2img.data.fixed_corruption import FixedCorruption
 from img2img.data.paired_data import PairedData
-from img2img.data.pairs import EvaluationPairs, TrainingPairs, Transform
-from img2img.data.splits import MixedSource, Source, Split, resolve_root, whole_folder
+from img2img.data.pairs import EvaluationPairs, TrainingPairs, Transform, needs_other, parts_of
+from img2img.data.splits import MixedSource, Source, Split, resolve_root, spread, whole_folder
 from img2img.errors import UserError
 
 
@@ -27,7 +28,9 @@ class CorruptedPairs(PairedData):
         root: Folder with train/, val/ and test/, or one folder of images to split, or `starter`, the set that comes
             with the program. Searched recursively. With a list of folders, training alternates; see `weights`.
         corruption: Albumentations transforms that make the input from a copy of the target; None for blind Gaussian
-            noise with sigma in [0, 55]. Pixels that they mark in the `mask` target are holes.
+            noise with sigma in [0, 55]. Pixels that they mark in the `mask` target are holes. A transform whose class
+            has `needs_other = True` finds a crop of another image of the split, as large as its own, in
+            `data["other"]`.
         evaluation: Corruptions for validation and test, by name. None for the `corruption` itself, or for sigma15,
             sigma25 and sigma50 if that is only Gaussian noise.
         fixed_corruption: Transforms that damage each training image once, depending only on (seed, image), before
@@ -67,6 +70,8 @@ class CorruptedPairs(PairedData):
         self.corruption = [GaussianNoise()] if corruption is None else corruption
         self.evaluation = _default_evaluation(self.corruption) if evaluation is None else evaluation
         self.fixed_corruption = fixed_corruption or []
+        if needs_other(self.fixed_corruption):
+            raise UserError("fixed_corruption damages each image by itself: put what takes from another in corruption")
         for transforms in (self.fixed_corruption + self.corruption, *self.evaluation.values()):
             _warn_of_clipping(transforms)
 
@@ -88,9 +93,29 @@ class CorruptedPairs(PairedData):
                 raise UserError(f"--data.root names {root} and, inside it, {other}: each image may have only one root")
         return roots
 
-    def _find(self, split: Split) -> Source:
+    def clean_images(self, split: Split, most: int) -> CleanImages:
+        """Returns at most `most` whole images of a split for prediction, evenly spread, neither cropped nor corrupted.
+
+        Calls `setup` if needed. `val_images` does not limit them: thresholds need more images than a validation.
+
+        Raises:
+            FileNotFoundError: If a folder is missing or holds no readable image.
+        """
+        if split not in self._sources:
+            self.setup("fit")
+        source = self._sources[split]
+        if split == "val" and self.val_images is not None:
+            source = self._find(split, every=True)
+        paths = [source.paths[i] for i in spread(len(source.paths), most)]
+        if source is not self._sources[split]:
+            self.cache.prepare(paths)
+            paths = [path for path in paths if self.cache.problem(path) is None]
+        cache, _ = self._files(split, source)[0]
+        return CleanImages(cache, paths, min(32, self.evaluation_batch_size))
+
+    def _find(self, split: Split, every: bool = False) -> Source:
         own = self._own_folder(split)
-        return super()._find(split) if own is None else whole_folder(resolve_root(own))
+        return super()._find(split, every) if own is None else whole_folder(resolve_root(own))
 
     def _files(self, split: Split, source: Source) -> list[tuple[DecodedCache, Sequence[Path]]]:
         if split != "train" or not self.fixed_corruption:
@@ -134,13 +159,6 @@ def _in_sequence(transforms: Sequence[Transform]) -> Iterator[Transform]:
             yield from _in_sequence(transform.transforms)
         else:
             yield transform
-
-
-def parts_of(transform: Transform) -> list[Transform]:
-    """Returns a transform, or the members of a composition (OneOf, SomeOf …), any of which may be applied."""
-    if isinstance(transform, albumentations.BaseCompose):
-        return [part for member in transform.transforms for part in parts_of(member)]
-    return [transform]
 
 
 def _clips(transform: Transform) -> bool:

@@ -75,8 +75,8 @@ class FolderPairs(PairedData):
             raise UserError(f"{root} holds shards; pairs are read from two folders of images")
         return [root]
 
-    def _find(self, split: Split) -> Source:
-        targets, (root,) = super()._find(split), self._roots()
+    def _find(self, split: Split, every: bool = False) -> Source:
+        targets, (root,) = super()._find(split, every), self._roots()
         input_root = resolve_root(self.input_root, "--data.input_root")
         folder = input_root / targets.root.relative_to(root)  # its train/, or itself
         if not folder.is_dir():

@@ -5,25 +5,28 @@ from __future__ import annotations
 import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 import albumentations
-import cv2
 import torch
 from lightning.pytorch import LightningDataModule
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from img2img.data.ahead import AheadLoader
 from img2img.data.cache import DecodedCache, prepare_all
 from img2img.data.matching import listed
 from img2img.data.names import ManyPaths, total
-from img2img.data.pairs import Sample, StreamPairs, Transform, WholePairs, collate
+from img2img.data.pairs import Sample, StreamPairs, Transform, WholePairs, collate, random_crop
 from img2img.data.shards import make_room
-from img2img.data.splits import Source, Split, find_split, has_part, mix
+from img2img.data.splits import Source, Split, find_split, has_part, mix, spread
 from img2img.data.stream import EvaluationSampler, StreamSampler
 from img2img.data.workers import begin
 from img2img.errors import UserError
+from img2img.imaging.files import UnreadableImage
 
 _SPLITS: dict[str, tuple[Split, ...]] = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}
 
@@ -40,6 +43,9 @@ class PairedData(LightningDataModule, ABC):
             symmetries of the square.
         channels: 3 for RGB, 1 for gray; images are converted.
         share: Fraction of the images for val, and the same for test, if one folder is split; 0 to train on all.
+        group_by: Which images show the same part, and stay on one side when a folder is split: a regular expression on
+            the path, whose groups name the part, or a number N, if files whose last numbers are closer than N do. None
+            to split by image.
         val_crop_size: Side of the centre crop that validation uses, in pixels; None for whole images. Test always
             uses whole images.
         val_images: Maximum number of validation images from the root, evenly spread; None for all.
@@ -71,6 +77,7 @@ class PairedData(LightningDataModule, ABC):
         cache_gb: float = 16.0,
         samples_per_epoch: int | None = None,
         seed: int | None = None,
+        group_by: int | str | None = None,
     ) -> None:
         super().__init__()
         for name, value in (("crop_size", crop_size), ("batch_size", batch_size), ("val_images", val_images)):
@@ -79,10 +86,10 @@ class PairedData(LightningDataModule, ABC):
         if not 0 <= share < 0.5:
             raise UserError(f"share must be at least 0 and less than 0.5, not {share}")
         self.crop_size, self.batch_size, self.share = crop_size, batch_size, share
+        self.group_by = group_by
         self.val_crop_size, self.val_images = val_crop_size, val_images
         self.num_workers, self.samples_per_epoch, self.seed = num_workers, samples_per_epoch, seed
-        padding = {"pad_if_needed": True, "border_mode": cv2.BORDER_REFLECT_101}
-        crop = albumentations.RandomCrop(crop_size, crop_size, **padding, p=1.0)
+        crop = random_crop(crop_size, crop_size)
         self.geometry: list[Transform] = [crop, *([albumentations.D4(p=1.0)] if geometry is None else geometry)]
         self.channels, self.cache_gb = channels, cache_gb
         self.cache = DecodedCache(channels, cache_gb)
@@ -103,13 +110,14 @@ class PairedData(LightningDataModule, ABC):
     def _roots(self) -> list[Path]:
         """Returns the folders that hold train, val and test, or are split into them."""
 
-    def _find(self, split: Split) -> Source:
-        """Returns the images of a split, readable or not."""
-        parts = [find_split(root, split, self._seed, self.share, self._advice) for root in self._roots()]
+    def _find(self, split: Split, every: bool = False) -> Source:
+        """Returns the images of a split, readable or not; for val at most `val_images`, unless `every` one is asked."""
+        how = self._seed, self.share, self._advice, self.group_by
+        parts = [find_split(root, split, *how) for root in self._roots()]
         source = parts[0] if len(parts) == 1 else mix(parts, self.weights or [1] * len(parts))
         count = len(source.paths)
-        if split == "val" and self.val_images is not None and count > self.val_images:
-            source = source.restricted({source.paths[i * count // self.val_images] for i in range(self.val_images)})
+        if split == "val" and not every and self.val_images is not None and count > self.val_images:
+            source = source.restricted({source.paths[i] for i in spread(count, self.val_images)})
         return source
 
     def _files(self, split: Split, source: Source) -> list[tuple[DecodedCache, Sequence[Path]]]:
@@ -160,6 +168,18 @@ class PairedData(LightningDataModule, ABC):
             raise FileNotFoundError(f"none of the {len(source.paths)} image file(s) under {source.root} can be read")
         return source.restricted(readable)
 
+    def open_images(self, split: Split, most: int) -> Iterator[tuple[Path, NDArray[Any]]]:
+        """Yields paths and pixels, H×W×C, of at most `most` readable images of a split, evenly spread, not cropped.
+
+        Raises:
+            FileNotFoundError: If the split has no images.
+        """
+        source = self._find(split, every=True)
+        cache, paths = self._files(split, source)[0]
+        for i in spread(len(paths), most):
+            with suppress(UnreadableImage):  # `setup` names them
+                yield paths[i], cache.open(paths[i])
+
     def image_counts(self) -> dict[Split, int]:
         """Returns the number of readable images in each split that `setup` has found."""
         return {split: len(source.paths) for split, source in self._sources.items()}
@@ -174,8 +194,9 @@ class PairedData(LightningDataModule, ABC):
         """Returns the loader of this rank's part of the stream."""
         rank, world = self._place()
         sampler = StreamSampler(self._next_sample, self._batches_in_epoch(), self.batch_size, rank, world)
-        faster = {"persistent_workers": self._workers() > 0, "pin_memory": torch.cuda.is_available()}
-        return self._loader(self.training_pairs(), self.batch_size, sampler, **faster)
+        workers, pinned = self._workers(), torch.cuda.is_available()
+        pairs, kind = self.training_pairs(), DataLoader if workers else AheadLoader
+        return self._loader(pairs, self.batch_size, sampler, kind, persistent_workers=workers > 0, pin_memory=pinned)
 
     def val_dataloader(self) -> DataLoader[Sample]:
         """Returns the loader of the validation images, each with every corruption."""
@@ -190,9 +211,20 @@ class PairedData(LightningDataModule, ABC):
         sampler = EvaluationSampler(len(pairs), *self._place())
         return self._loader(pairs, self.evaluation_batch_size, sampler)
 
-    def _loader(self, pairs: Dataset[Sample], size: int, sampler: Sampler[Any], **options: Any) -> DataLoader[Sample]:
+    def _loader(
+        self,
+        pairs: Dataset[Sample],
+        size: int,
+        sampler: Sampler[Any],
+        kind: type[DataLoader[Any]] = DataLoader,
+        **options: Any,
+    ) -> DataLoader[Sample]:
         options |= {"num_workers": self._workers(), "collate_fn": collate, "worker_init_fn": begin}
-        return DataLoader(pairs, batch_size=size, sampler=sampler, **options)
+        return kind(pairs, batch_size=size, sampler=sampler, **options)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Moves a batch as Lightning does; leaves one for the CPU as it is, without a look at its every part."""
+        return batch if device.type == "cpu" else super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def _workers(self) -> int:
         if self.num_workers is not None:

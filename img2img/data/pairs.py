@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, TypedDict
 
 import cv2
 import numpy as np
 import torch
-from albumentations import BaseCompose, BasicTransform, Compose
+from albumentations import BaseCompose, BasicTransform, Compose, RandomCrop
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
@@ -34,7 +36,7 @@ class Sample(TypedDict, total=False):
 
     input: torch.Tensor
     target: torch.Tensor
-    mask: torch.Tensor  # H×W×1, 1 = hole: here the input says nothing about the target
+    mask: torch.Tensor  # H×W×1, 1 = hole: here the input says nothing about the target; between 0 and 1: in part
     path: str
     n: int
     corruption: str
@@ -42,7 +44,7 @@ class Sample(TypedDict, total=False):
 
 
 class Pair(NamedTuple):
-    """The pixels of a sample: H×W×C float32 input and target, H×W×1 float32 mask (1 = hole)."""
+    """The pixels of a sample: H×W×C float32 input and target, H×W×1 float32 mask in [0, 1] (1 = hole)."""
 
     input: Float
     target: Float
@@ -70,23 +72,38 @@ def apply_to_all(pipeline: Compose, targets: dict[str, NDArray[Any]], draws: Dra
     return {name: done if done.ndim == 3 else done[..., None] for name, done in pipeline(**targets).items()}
 
 
-def corrupt(pipeline: Compose, target: Float, draws: Draws) -> tuple[Float, Float]:
+def parts_of(transform: Transform) -> list[Transform]:
+    """Returns a transform, or the members of a composition (OneOf, SomeOf …), any of which may be applied."""
+    if isinstance(transform, BaseCompose):
+        return [part for member in transform.transforms for part in parts_of(member)]
+    return [transform]
+
+
+def needs_other(transforms: Steps) -> bool:
+    """Returns whether a transform declares `needs_other`: it takes `data["other"]`, a crop of another image."""
+    return any(getattr(part, "needs_other", False) for transform in transforms for part in parts_of(transform))
+
+
+def corrupt(pipeline: Compose, target: Float, draws: Draws, other: Float | None = None) -> tuple[Float, Float]:
     """Returns the corrupted copy of a target, H×W×C float32, not clipped; and the mask of its holes, H×W×1 float32.
 
-    Holes are the pixels that a transform marks in the `mask`, as `CoarseDropout(fill=0, fill_mask=1)` does.
+    Holes are the pixels that a transform marks in the `mask`, as `CoarseDropout(fill=0, fill_mask=1)` does; values
+    between 0 and 1 say how far a pixel is replaced. `other` is another image of the target's size, for transforms that
+    take from it (see `needs_other`).
 
     Raises:
         UserError: If the corruption changed the size: input and target must match pixel by pixel.
     """
-    (height, width), whole = target.shape[:2], np.zeros(target.shape[:2], np.uint8)
-    result = apply_to_all(pipeline, {"image": target.copy(), "mask": whole}, draws)
+    (height, width), whole = target.shape[:2], np.zeros(target.shape[:2], np.float32)
+    beside = {} if other is None else {"other": other}
+    result = apply_to_all(pipeline, {"image": target.copy(), "mask": whole, **beside}, draws)
     damaged = result["image"]
     if damaged.shape[:2] != (height, width):
         raise UserError(
             f"the corruption turned a {width}×{height} image into {damaged.shape[1]}×{damaged.shape[0]}; "
             "transforms that change the size belong in data.geometry"
         )
-    return np.ascontiguousarray(damaged, dtype=np.float32), (result["mask"] > 0).astype(np.float32)
+    return np.ascontiguousarray(damaged, dtype=np.float32), np.clip(result["mask"], 0, 1, dtype=np.float32)
 
 
 def collate(samples: Sequence[Sample]) -> dict[str, Any]:
@@ -193,12 +210,27 @@ class TrainingPairs(StreamPairs):
     def __init__(self, source: Source, cache: DecodedCache, geometry: Steps, corruption: Steps, seed: int) -> None:
         super().__init__(source, seed)
         self.cache, self.geometry, self.corruption = cache, compose(geometry), compose(corruption)
+        self._needs_other = needs_other(corruption)
 
     def pair(self, path: Path, draws: Draws) -> Pair:
         """Returns a crop with its corrupted copy."""
-        target = to_float(np.array(apply(self.geometry, self.cache.open(path), draws)))
-        damaged, mask = corrupt(self.corruption, target, draws)
+        target = self._crop(path, draws)
+        other = self._other(path, draws) if self._needs_other else None
+        damaged, mask = corrupt(self.corruption, target, draws, other)
         return Pair(damaged, target, mask)
+
+    def _crop(self, path: Path, draws: Draws) -> Float:
+        return to_float(np.array(apply(self.geometry, self.cache.open(path), draws)))
+
+    def _other(self, path: Path, draws: Draws) -> Float:
+        """Returns a crop of another training image; of the same one only if it is the only one."""
+        first = int(draws[0].integers(len(self.source.paths)))
+        for n in range(first, first + _UNREADABLE):
+            other = self.source.of_sample(self.seed, n)
+            if other != path or len(self.source.paths) == 1:
+                with suppress(UnreadableImage):  # warned of when its own turn comes
+                    return self._crop(other, draws)
+        raise UnreadableImage(f"{_UNREADABLE} images in a row cannot be read; check {self.source.root}")
 
 
 class EvaluationPairs(WholePairs):
@@ -222,13 +254,30 @@ class EvaluationPairs(WholePairs):
     ) -> None:
         super().__init__(source, tuple(corruptions), crop_size)
         self.cache, self.seed = cache, seed
-        self.corruptions = {name: compose(transforms) for name, transforms in corruptions.items()}
+        # Copies: a thread may be drawing the next training batch with the same transforms, see `AheadLoader`.
+        self.corruptions = {name: compose(copy.deepcopy(transforms)) for name, transforms in corruptions.items()}
+        self._needs_other = {name: needs_other(transforms) for name, transforms in corruptions.items()}
 
     def pair(self, path: Path, name: str) -> Pair:
         """Returns an image with its corrupted copy."""
-        target = self.centre(self.cache.open(path))
-        damaged, mask = corrupt(self.corruptions[name], target, draws_of_image(self.seed, self.source.name(path)))
+        target, draws = self.centre(self.cache.open(path)), draws_of_image(self.seed, self.source.name(path))
+        other = self._other(path, target.shape[:2], draws) if self._needs_other[name] else None
+        damaged, mask = corrupt(self.corruptions[name], target, draws, other)
         return Pair(damaged, target, mask)
+
+    def _other(self, path: Path, size: tuple[int, ...], draws: Draws) -> Float:
+        """Returns a crop, as large as the image, of another one of the split; smaller ones are padded by reflection."""
+        first = int(draws[0].integers(len(self.source.paths)))
+        other = self.source.paths[first]
+        if other == path:
+            other = self.source.paths[(first + 1) % len(self.source.paths)]
+        crop = compose([random_crop(*size)])
+        return to_float(np.array(apply(crop, self.cache.open(other), draws)))
+
+
+def random_crop(height: int, width: int) -> Transform:
+    """Returns a transform that cuts a piece of this size; smaller images are padded by reflection."""
+    return RandomCrop(height, width, pad_if_needed=True, border_mode=cv2.BORDER_REFLECT_101, p=1.0)
 
 
 def _tensors(pair: Pair) -> Sample:

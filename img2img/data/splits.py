@@ -12,12 +12,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from img2img.data.grouping import GroupBy, groups_of
 from img2img.data.listing import images_of
 from img2img.data.names import ChainedPaths, ManyPaths, Names, total
 from img2img.data.remote import remote_root
 from img2img.data.shard_images import name_in_shards, part_of_shards
 from img2img.data.shards import is_shards
 from img2img.data.stream import image_of_sample, part_of_sample
+from img2img.errors import UserError
 from img2img.imaging.formats import READABLE_NAMES
 from img2img.shipped import shipped_folder
 
@@ -117,7 +119,9 @@ def resolve_root(root: str, option: str = "--data.root") -> Path:
     raise FileNotFoundError(f"the image folder {root} does not exist; give {option} a folder of photographs")
 
 
-def find_split(root: Path, split: Split, seed: int, share: float, advice: str = "") -> Source:
+def find_split(
+    root: Path, split: Split, seed: int, share: float, advice: str = "", group_by: GroupBy | None = None
+) -> Source:
     """Finds the images of one split.
 
     A root with a `train` folder keeps its own split (`test` falls back to `val`). Any other root is split by image. An
@@ -129,11 +133,16 @@ def find_split(root: Path, split: Split, seed: int, share: float, advice: str = 
         seed: Seed of the random split.
         share: Fraction of the images for val, and for test; at least one image each, but no image if it is 0.
         advice: What else the user can do if images are missing, for the messages.
+        group_by: Which images show one part and stay on one side, see `img2img.data.grouping.groups_of`; None for each
+            image by itself.
 
     Raises:
         FileNotFoundError: If there are no images, or too few to split.
+        UserError: If `group_by` cannot be used, or leaves too few parts to split.
     """
     if has_part(root, "train"):
+        if group_by is not None:
+            raise UserError(f"{root} is divided already, into train/ and others: leave out --data.group_by")
         part = "val" if split == "test" and not has_part(root, "test") else split
         if not has_part(root, part):
             raise FileNotFoundError(f"{root} has a folder train/ but no {part}/; add one{advice}")
@@ -152,11 +161,47 @@ def find_split(root: Path, split: Split, seed: int, share: float, advice: str = 
             f"{root} holds {len(everything.paths)} images, and a share of {share} for val and for test leaves none for "
             f"training; give more images or a smaller share{advice}"
         )
-    order, paths = _shuffled(everything, seed), everything.paths
-    parts = {"val": order[:held_out], "test": order[held_out : 2 * held_out], "train": order[2 * held_out :]}
+    paths = everything.paths
+    if group_by is None:
+        order = _shuffled(everything, seed)
+        parts = {"val": order[:held_out], "test": order[held_out : 2 * held_out], "train": order[2 * held_out :]}
+    else:
+        parts = _divided_by_part(everything, group_by, seed, held_out)
     chosen = np.sort(parts[split])  # the images are sorted by name
     kept = paths.among(chosen) if isinstance(paths, ManyPaths) else tuple(paths[int(number)] for number in chosen)
     return replace(everything, paths=kept)
+
+
+def _divided_by_part(source: Source, group_by: GroupBy, seed: int, held_out: int) -> dict[str, NDArray[np.intp]]:
+    """Returns the numbers of the images of each split, with all images of a part in one of them.
+
+    Parts go to val, then to test, in a seeded order and as long as they fit into `held_out` images each; the smallest
+    if none does.
+    """
+    members: dict[str, list[int]] = {}
+    for i, part in enumerate(groups_of([source.name(path) for path in source.paths], group_by)):
+        members.setdefault(part, []).append(i)
+    if len(members) < MIN_IMAGES_TO_SPLIT:
+        raise UserError(
+            f"--data.group_by {group_by} finds {len(members)} part(s) in {source.root}: too few to split into train, "
+            f"val and test, which takes {MIN_IMAGES_TO_SPLIT}"
+        )
+    left = sorted(members, key=lambda part: _place(seed, part))
+    splits: dict[str, NDArray[np.intp]] = {}
+    for split in ("val", "test"):
+        chosen: list[int] = []
+        kept = []
+        for part in left:
+            if len(chosen) + len(members[part]) <= held_out:
+                chosen += members[part]
+            else:
+                kept.append(part)
+        if held_out and not chosen:
+            smallest = min(kept, key=lambda part: len(members[part]))
+            chosen = members[smallest]
+            kept.remove(smallest)
+        left, splits[split] = kept, np.array(chosen, np.intp)
+    return splits | {"train": np.array([i for part in left for i in members[part]], np.intp)}
 
 
 def _shuffled(source: Source, seed: int) -> NDArray[np.intp]:
@@ -175,6 +220,12 @@ def _shuffled_names(names: Names, seed: int) -> NDArray[np.intp]:
 
 def _place(seed: int, name: str) -> bytes:
     return hashlib.blake2b(f"{seed}:{name}".encode(errors="surrogatepass")).digest()
+
+
+def spread(count: int, most: int) -> list[int]:
+    """Returns the numbers of at most `most` of `count` items, evenly spread."""
+    kept = min(most, count)
+    return [i * count // kept for i in range(kept)]
 
 
 def has_part(root: Path, part: str) -> bool:

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader
 
 from img2img.corruptions.base import Float
-from img2img.data.cache import DecodedCache
 from img2img.data.corrupted_pairs import CorruptedPairs
-from img2img.data.labelled_images import prediction_loader, to_tensor
 from img2img.data.pairs import Transform
 from img2img.data.scaling import Scaled
 from img2img.data.splits import Split
@@ -80,35 +74,3 @@ class WholeImages(CorruptedPairs):
         for first in range(0, len(paths), batch_size):
             images = [to_float(np.array(cache.open(path))) for path in paths[first : first + batch_size]]
             yield np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2))
-
-    def clean_images(self, split: Split, most: int) -> CleanImages:
-        """Returns at most `most` of these images for prediction, evenly spread; calls `setup` if needed.
-
-        Raises:
-            FileNotFoundError: If a folder is missing or holds no readable image.
-        """
-        if split not in self._sources:
-            self.setup("fit")
-        cache, paths = self._files(split, self._sources[split])[0]
-        kept = min(most, len(paths))
-        spread = [paths[i * len(paths) // kept] for i in range(kept)]
-        return CleanImages(cache, spread, min(32, self.batch_size))
-
-
-class CleanImages(LightningDataModule):
-    """Clean, readable images for prediction, opened by a cache and shared among the processes.
-
-    A batch has `image` (N×C×H×W in [0, 1]), `n`, `path`, `counted` and `problem` (empty), as in `LabelledImages`.
-    """
-
-    def __init__(self, cache: DecodedCache, paths: Sequence[Path], batch_size: int = 32) -> None:
-        super().__init__()
-        self.cache, self.paths, self.batch_size = cache, paths, batch_size
-
-    def predict_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """Returns the loader of this process's share."""
-        return prediction_loader(self, self.paths, partial(_opened, cache=self.cache), self.batch_size)
-
-
-def _opened(path: Path, cache: DecodedCache) -> dict[str, Any]:
-    return {"image": to_tensor(to_float(np.array(cache.open(path)))), "problem": ""}

@@ -10,7 +10,7 @@ import numpy as np
 from img2img.imaging.values import Pixels
 
 STRIP = 64  # rows handled at a time
-IN_MEMORY = 256 * 2**20  # bytes; a larger picture goes to a temporary file
+IN_MEMORY = 64 * 2**20  # bytes, which no plan of memory counts; a larger picture goes to a temporary file
 
 
 def turn(pixels: Pixels, orientation: int) -> Pixels:

@@ -37,6 +37,19 @@ def check_inputs(sources: Sequence[Path], destination: Path, mask: str | Path | 
         check_folders(source, destination, mask)
 
 
+def check_watched(sources: Sequence[Path], devices: int | str, num_nodes: int) -> None:
+    """Checks that the inputs can be watched.
+
+    Raises:
+        UserError: If one of them is not a folder, or several devices are asked for.
+    """
+    for source in sources:
+        if not source.is_dir():
+            raise UserError(f"--watch waits for files in folders, but {source} is a file; give its folder")
+    if str(devices) not in ("auto", "1") or num_nodes != 1:
+        raise UserError("--watch works on one device; leave out --devices and --num_nodes")
+
+
 def check_folders(source: Path, destination: Path, mask: str | Path | None = None) -> None:
     """Checks that the input exists and that outputs land outside the originals and their masks.
 

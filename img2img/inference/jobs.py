@@ -6,7 +6,7 @@ import os
 import unicodedata
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -16,9 +16,6 @@ from img2img.imaging.folders import find_images, lies_in
 from img2img.imaging.formats import FORMATS, OFFERED, READABLE_NAMES, WRITABLE, Header, format_of
 from img2img.imaging.reading import read_header
 from img2img.imaging.truncation import is_truncated
-
-HUNGRY = 256_000_000
-"""Bytes of a whole image in its decoder, above which a file is restored after the others."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,11 @@ class Job:
 
 
 def list_jobs(
-    sources: Sequence[Path], destination: Path, format: str = "keep", others: Counter[str] | None = None
+    sources: Sequence[Path],
+    destination: Path,
+    format: str = "keep",
+    others: Counter[str] | None = None,
+    only: Collection[Path] | None = None,
 ) -> list[Job]:
     """Finds the images and names their outputs; reads only headers, and whether files are truncated.
 
@@ -60,6 +61,8 @@ def list_jobs(
         destination: Folder, which gets the same tree; or a file, if there is one source and it is an image.
         format: `keep`, or one of `OFFERED`.
         others: Counter that gets the number of files in other formats, by suffix.
+        only: The images to restore; None for all that there are. Their names then do not depend on which others there
+            are, which may change: an output with another suffix than its input's keeps that before its own.
 
     Returns:
         The jobs, ordered by name; a file that cannot be read, or would overwrite an input, has a `problem`.
@@ -71,16 +74,17 @@ def list_jobs(
         meant = next((kind.name for kind in FORMATS if kind.offered and f".{format.lower()}" in kind.suffixes), None)
         right = f"did you mean {meant}?" if meant else f"give one of keep, {', '.join(OFFERED)}"
         raise UserError(f"--format {format} does not exist; {right}")
-    named = named_images(sources, others)
+    named = named_images(sources, others, may_be_none=only is not None)
     if is_one_file(sources, destination):
         folder, names = destination.parent, [destination.name]
     else:
-        folder = destination
-        names = name_outputs([name for _, name in named], format, _folds_case(destination))
-    jobs = [Job(path, folder / name, name) for (path, _), name in zip(named, names, strict=True)]
+        folder, inputs = destination, [name for _, name in named]
+        names = name_outputs(inputs, format, _folds_case(destination)) if only is None else _lasting(inputs, format)
+    pairs = zip((path for path, _ in named), names, strict=True)
+    jobs = [Job(path, folder / name, name) for path, name in pairs if only is None or path in only]
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # most of the time on network drives is waiting
         jobs = list(pool.map(_with_header, jobs))
-    return _spare_inputs(jobs, sources)
+    return _spare_inputs(jobs, sources, [path for path, _ in named])
 
 
 def is_one_file(sources: Sequence[Path], destination: Path) -> bool:
@@ -89,18 +93,20 @@ def is_one_file(sources: Sequence[Path], destination: Path) -> bool:
     return one and destination.suffix.lower() in WRITABLE and not destination.is_dir()
 
 
-def named_images(sources: Sequence[Path], others: Counter[str] | None = None) -> list[tuple[Path, str]]:
+def named_images(
+    sources: Sequence[Path], others: Counter[str] | None = None, may_be_none: bool = False
+) -> list[tuple[Path, str]]:
     """Returns the images of all sources, ordered by the names that they get in the output folder.
 
     A name is the path relative to the source; of several sources, folders keep their own name before it, like `cp -r`.
 
     Raises:
-        UserError: If a source holds no image, or two images would get the same name.
+        UserError: If a source holds no image and that is not allowed, or two images would get the same name.
     """
     named: dict[str, Path] = {}
     for source in sources:
         paths = [source] if source.is_file() else find_images(source, every=True, others=others)
-        if not paths:
+        if not paths and not may_be_none:
             raise UserError(f"no images ({READABLE_NAMES}) under {source}")
         root = source.parent if source.is_file() else source
         folder = os.path.basename(os.path.abspath(source)) if len(sources) > 1 and source.is_dir() else ""
@@ -143,6 +149,18 @@ def name_outputs(names: Sequence[str], format: str, folds_case: bool = False) ->
             count += 1
         others.add(key(wanted[number]))
     return wanted
+
+
+def _lasting(names: Iterable[str], format: str) -> list[str]:
+    """Returns names that each depend on one input's alone; see `name_outputs`.
+
+    Raises:
+        UserError: If two are the same.
+    """
+    found = [name if _renamed(name, format) == name else _lengthened(name, format) for name in names]
+    if twice := [name for name, count in Counter(found).items() if count > 1]:
+        raise UserError(f"two images would both be named {twice[0]} in the output; rename one of them")
+    return found
 
 
 def _renamed(name: str, format: str) -> str:
@@ -190,9 +208,9 @@ def reason_of(error: Exception, source: Path) -> str:
     return reason if str(source) in reason else f"{source}: {reason}"
 
 
-def _spare_inputs(jobs: Sequence[Job], sources: Sequence[Path]) -> list[Job]:
-    """Marks the jobs that would overwrite an input, even through a link, a hard link or another spelling."""
-    inputs = {identity for job in jobs if (identity := _identity(job.source))}
+def _spare_inputs(jobs: Sequence[Job], sources: Sequence[Path], images: Iterable[Path]) -> list[Job]:
+    """Marks the jobs that would overwrite an image, even through a link, a hard link or another spelling."""
+    inputs = {identity for path in images if (identity := _identity(path))}
     among = _among(sources, {job.destination.parent for job in jobs})
     spared = []
     for job in jobs:
@@ -208,10 +226,11 @@ def _spare_inputs(jobs: Sequence[Job], sources: Sequence[Path]) -> list[Job]:
     return spared
 
 
-def with_maps(jobs: Sequence[Job], folder: Path, sources: Sequence[Path]) -> list[Job]:
+def with_maps(jobs: Sequence[Job], folder: Path, sources: Sequence[Path], *, lasting: bool = False) -> list[Job]:
     """Returns the jobs with paths for their uncertainty maps.
 
-    Maps have the outputs' tree and names in their own folder: PNG files, or TIFF for images with several pages.
+    Maps have the outputs' tree and names in their own folder: PNG files, or TIFF for images with several pages. Names
+    that are to be `lasting` do not depend on which other jobs there are.
 
     Raises:
         UserError: If a map would overwrite an input, or be written among the inputs.
@@ -220,7 +239,7 @@ def with_maps(jobs: Sequence[Job], folder: Path, sources: Sequence[Path]) -> lis
     places: dict[str, Path] = {}
     for format, several in (("png", False), ("tiff", True)):  # only TIFF holds more than one page
         names = [job.name for job in jobs if (job.header is not None and job.header.pages > 1) == several]
-        new = name_outputs(names, format, _folds_case(folder))
+        new = _lasting(names, format) if lasting else name_outputs(names, format, _folds_case(folder))
         places |= {name: folder / place for name, place in zip(names, new, strict=True)}
     wrong = [place for place in places.values() if _identity(place) in inputs]
     wrong += sorted(_among(sources, {place.parent for place in places.values()}))
@@ -241,50 +260,3 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
-
-
-def in_groups(jobs: Iterable[Job], most_pixels: int, most: int = 16) -> list[list[Job]]:
-    """Groups the jobs that go through the network together, the largest first, but hungry decoders last.
-
-    A small file can claim a huge image; should the system kill the program for its memory, all others are done.
-
-    Images with one page and the same size and channels are grouped up to `most_pixels`; all others are alone.
-    Finished jobs are grouped too: which images share a batch, and with it the last bit of a result, must not depend on
-    where an earlier run was interrupted.
-    """
-    groups: list[list[Job]] = []
-    open_groups: dict[tuple[object, ...], list[Job]] = {}
-    for job in jobs:
-        header = job.header
-        if header is None or header.pages > 1 or 2 * job.pixels > most_pixels:
-            groups.append([job])
-            continue
-        kind = (header.width, header.height, header.channels)
-        group = open_groups.get(kind)
-        if group is None or len(group) == most or (len(group) + 1) * job.pixels > most_pixels:
-            group = open_groups[kind] = []
-            groups.append(group)
-        group.append(job)
-    return sorted(groups, key=lambda group: (any(map(_is_hungry, group)), -_pixels(group)))
-
-
-def _is_hungry(job: Job) -> bool:
-    return job.header is not None and job.header.held > HUNGRY
-
-
-def shard(groups: Sequence[list[Job]], rank: int, world_size: int) -> list[list[Job]]:
-    """Returns the groups of one process, largest groups first: each goes to the process with the least work.
-
-    "Longest processing time first", Graham, "Bounds on multiprocessing timing anomalies", 1969.
-    """
-    loads, mine = [0] * world_size, []
-    for group in groups:
-        least = loads.index(min(loads))
-        loads[least] += _pixels(group) + 1
-        if least == rank:
-            mine.append(group)
-    return mine
-
-
-def _pixels(group: Sequence[Job]) -> int:
-    return sum(job.pixels for job in group)

@@ -32,7 +32,7 @@ class Record:
         name: The output's path relative to the output folder.
         source: The input's path.
         status: `restored`, `failed`, or `skipped` for an output that was already there.
-        reason: Why it failed.
+        reason: Why it failed; of a restored file, why it was not scored, or has no pictures.
         width: Width of the output in pixels.
         height: Height of the output in pixels.
         source_bytes: Size of the input file in bytes.
@@ -44,6 +44,7 @@ class Record:
         seconds: Time that the network and the encoder took.
         losses: What the output's format could not hold, in words.
         scores: PSNR in dB and SSIM against the reference, if there is one.
+        measures: What `img2img.inference.measures` measured of a restored file.
 
     Raises:
         ValueError: If the status is not one of these three.
@@ -64,6 +65,7 @@ class Record:
     seconds: float = 0.0
     losses: list[str] = field(default_factory=list)
     scores: dict[str, float] = field(default_factory=dict)
+    measures: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.status not in STATUSES:
@@ -230,54 +232,8 @@ def _is_sound(record: Record) -> bool:
         kinds = (int, float) if name == "seconds" else (type(empty[name]),)
         if type(value) not in kinds or (type(value) is float and not math.isfinite(value)):
             return False
-    scores = all(type(score) in (int, float) for score in record.scores.values())
-    return scores and all(isinstance(loss, str) for loss in record.losses)
-
-
-def is_done(job: Job, record: Record | None) -> bool:
-    """Returns whether an earlier run finished a file, and neither the file nor its outputs have changed since."""
-    if record is None or record.status == "failed":
-        return False
-    source, output = _state_of(job.source), _state_of(job.destination)
-    if source != (record.source_bytes, record.source_time) or output != (record.bytes, record.time):
-        return False
-    if job.map is None or record.status == "skipped":
-        return True
-    return _state_of(job.map) == (record.map_bytes, record.map_time)
-
-
-def others_files(job: Job, record: Record | None) -> list[Path]:
-    """Returns the files that a job would overwrite although no run made them, or they were changed since.
-
-    The record is the one that the run left when it restored the file; None if it did not.
-    """
-    made = [None, None] if record is None else [(record.bytes, record.time), (record.map_bytes, record.map_time)]
-    pairs = zip((job.destination, job.map), made, strict=True)
-    return [path for path, known in pairs if path and _is_foreign(path, known)]
-
-
-def _is_foreign(path: Path, known: tuple[int, int] | None) -> bool:
-    return os.path.lexists(path) and (known is None or _state_of(path) != known)  # a dangling link has no state
-
-
-def states_of(job: Job) -> dict[Path, tuple[int, int]]:
-    """Returns sizes and modification times of the outputs of a job that exist."""
-    found = ((path, _state_of(path)) for path in (job.destination, job.map) if path is not None)
-    return {path: state for path, state in found if state is not None}
-
-
-def may_replace(job: Job, path: Path) -> bool:
-    """Returns whether what is at the place of an output may be replaced: anything, or what was there before the run."""
-    return job.known is None or (path in job.known and _state_of(path) == job.known[path])
-
-
-def _state_of(path: Path) -> tuple[int, int] | None:
-    """Returns a file's size and modification time; None if they cannot be read."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_size, status.st_mtime_ns
+    figures = (*record.scores.values(), *record.measures.values())
+    return {*map(type, figures)} <= {int, float} and {*map(type, record.losses)} <= {str}
 
 
 def skipped(job: Job) -> Record:

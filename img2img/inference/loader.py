@@ -8,9 +8,11 @@ from typing import Any
 
 from lightning.pytorch import LightningDataModule
 
-from img2img.inference.jobs import Job, shard
+from img2img.inference.groups import shard
+from img2img.inference.jobs import Job
 from img2img.inference.masks import MaskFinder
 from img2img.inference.room import Room
+from img2img.inference.strength import FULL, Strength
 from img2img.inference.tiles import TilingOf, read_ahead, tile_batches
 from img2img.tiling.planner import READ_AHEAD
 
@@ -25,6 +27,7 @@ class TileDataModule(LightningDataModule):
         done: Names of finished outputs. Groups of finished files are left out; in other groups, finished files go
             through the network again, so that the batch is the same, but are not written.
         room: The memory that files share; None to read on without waiting for the writer.
+        strength: How much of the restoration to keep.
     """
 
     def __init__(
@@ -34,10 +37,11 @@ class TileDataModule(LightningDataModule):
         masks: MaskFinder | None = None,
         done: Collection[str] = (),
         room: Room | None = None,
+        strength: Strength = FULL,
     ) -> None:
         super().__init__()
         self.groups, self.tiling_of, self.masks, self.done = groups, tiling_of, masks, frozenset(done)
-        self.room = room
+        self.room, self.strength = room, strength
 
     def predict_dataloader(self) -> Batches:
         """Returns the batches of this process; the first process decides what is left to do."""
@@ -48,7 +52,8 @@ class TileDataModule(LightningDataModule):
         waiting = [group for group in groups if any(job.name not in done for job in group)]
         mine = shard(waiting, trainer.global_rank, trainer.world_size)
         megapixels = sum(job.pixels for group in mine for job in group) / 1e6
-        return Batches(lambda: tile_batches(mine, self.tiling_of, self.masks, done, self.room), megapixels)
+        how = (self.tiling_of, self.masks, done, self.room, self.strength)
+        return Batches(lambda: tile_batches(mine, *how), megapixels)
 
 
 @dataclass(frozen=True)

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from img2img.data.matching import Matches, match_names
 from img2img.errors import UserError
-from img2img.imaging.folders import find_images
 from img2img.imaging.formats import Header
-from img2img.imaging.reading import RowReader, open_rows
+from img2img.imaging.reading import RowReader
 from img2img.imaging.values import Pixels, from_float, to_channels, to_float
-from img2img.inference.jobs import named_images
+from img2img.inference.companions import find_files, open_beside
 
 Mask: TypeAlias = NDArray[np.bool_]
 """H×W, true where the image is filled."""
@@ -29,11 +27,18 @@ _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 class MaskReader(Protocol):
     """Reads the mask of one image from top to bottom."""
 
+    @property
+    def held(self) -> int:
+        """Bytes that the decoder holds of the whole mask; 0 if it streams."""
+
     def __call__(self, pixels: Pixels, alpha: Pixels | None) -> tuple[Pixels | None, Mask]:
         """Takes the next rows in the file's dtype; returns the alpha to keep, and the mask of these rows."""
 
     def conclude(self) -> None:
         """Finishes an image; raises ValueError if the mask as a whole cannot be right."""
+
+    def close(self) -> None:
+        """Closes the mask."""
 
 
 MaskFinder: TypeAlias = Callable[[Path, Header], MaskReader]
@@ -60,56 +65,13 @@ def mask_finder(mask: str, sources: Sequence[Path]) -> MaskFinder:
         if not _COLOUR.fullmatch(mask):
             raise UserError(f"the mask colour {mask} is not of the form #rrggbb, such as '#ff00ff'")
         return partial(open_colour, bytes.fromhex(mask[1:]))
-    path = Path(mask).expanduser()
-    if path.is_dir():
-        for source in sources:
-            if source.is_dir() and path.resolve().is_relative_to(source.resolve()):
-                raise UserError(
-                    f"the masks {mask} are in the folder of images {source} and would be restored too; move them out"
-                )
-        return MaskFolder(path, dict(named_images(sources)))
-    if path.is_file():
-        if len(sources) > 1 or sources[0].is_dir():
-            raise UserError(f"the mask {mask} is one file for a folder of images or several; give a folder of masks")
-        return partial(open_file, path)
-    raise UserError(f"the mask {mask} does not exist; give a folder of masks, alpha, or a colour such as '#ff00ff'")
-
-
-@dataclass
-class MaskFolder:
-    """Masks in a separate folder, which have the relative paths (`names`) of their images, whatever the extension."""
-
-    folder: Path
-    names: Mapping[Path, str]
-
-    def __call__(self, path: Path, header: Header) -> MaskReader:
-        """Opens the image's mask."""
-        name = self.names[path]
-        for ours, theirs in self._matches.ambiguous:
-            if name in ours:
-                raise ValueError(
-                    f"{path}: its mask is ambiguous: {', '.join(theirs)} in {self.folder} could belong to "
-                    f"{', '.join(ours)}; give them the same extension"
-                )
-        if name not in self._matches.pairs:
-            raise ValueError(f"{path}: there is no mask of this name in {self.folder}")
-        return open_file(self.folder / self._matches.pairs[name], path, header)
-
-    @cached_property
-    def _matches(self) -> Matches:
-        masks = [mask.relative_to(self.folder).as_posix() for mask in find_images(self.folder)]
-        return match_names(list(self.names.values()), masks)
+    files = find_files(mask, sources, "mask", ", alpha, or a colour such as '#ff00ff'")
+    return lambda path, header: open_file(files(path), path, header)
 
 
 def open_file(file: Path, path: Path, header: Header) -> MaskReader:
     """Opens a mask file; white is filled. Of a colour image, the luma is used; alpha is ignored."""
-    mask = open_rows(file, first_page=True)
-    sizes = [(each.width, each.height) for each in (mask.header, header)]
-    if sizes[0] != sizes[1]:
-        mask.close()
-        named = [f"{width}×{height}" for width, height in sizes]
-        raise ValueError(f"{path}: its mask {file} is {named[0]}, the image {named[1]}")
-    return MaskRows(path, file, mask)
+    return MaskRows(path, file, open_beside(file, path, header, "mask"))
 
 
 @dataclass
@@ -121,6 +83,11 @@ class MaskRows:
     reader: RowReader
     brightest: float = 0.0  # luma of the rows read so far
 
+    @property
+    def held(self) -> int:
+        """See `MaskReader`."""
+        return self.reader.header.held
+
     def __call__(self, pixels: Pixels, alpha: Pixels | None) -> tuple[Pixels | None, Mask]:
         """Reads the same number of rows of the mask."""
         mask = to_float(to_channels(self.reader.read(len(pixels))[0], 1))[..., 0]
@@ -129,9 +96,13 @@ class MaskRows:
 
     def conclude(self) -> None:
         """Closes the mask."""
-        self.reader.close()
+        self.close()
         if 0 < self.brightest < 1.5 / 255:
             raise ValueError(f"{self.path}: its mask {self.file} is black (values 0 and 1 of 255); holes must be white")
+
+    def close(self) -> None:
+        """Closes the mask."""
+        self.reader.close()
 
 
 def open_alpha(path: Path, header: Header) -> MaskReader:
@@ -163,10 +134,14 @@ class ComputedMask:
     """A mask computed from the rows of the image itself; `compute` returns the alpha to keep, and the mask."""
 
     compute: Callable[[Pixels, Pixels | None], tuple[Pixels | None, Mask]]
+    held: int = 0
 
     def __call__(self, pixels: Pixels, alpha: Pixels | None) -> tuple[Pixels | None, Mask]:
         """Returns the alpha to keep, and the mask of the next rows."""
         return self.compute(pixels, alpha)
 
     def conclude(self) -> None:
+        """Does nothing, because no file is open."""
+
+    def close(self) -> None:
         """Does nothing, because no file is open."""

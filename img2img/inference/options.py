@@ -11,6 +11,8 @@ from img2img.imaging.folders import lies_in
 
 WHITE_SIGMA = 0.25
 """The σ that is white in uncertainty maps, for pixels in [0, 1]; at σ = 1 for white, maps would be nearly black."""
+STRONGEST = 1.5
+"""Largest strength: beyond it, the errors of a network stand out more than what it does well."""
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(k|m|g|t)?(i?b)?", re.IGNORECASE)
 
 
@@ -19,8 +21,8 @@ class Options:
     """How to restore images, and what to do with existing outputs; see `img2img.restore` for each option.
 
     Raises:
-        UserError: If the quality or the memory is out of range, the reference is not a folder, or `overwrite` and
-            `skip_existing` are both given.
+        UserError: If the quality, the memory or the strength is out of range, the reference is not a folder, or
+            `overwrite` and `skip_existing` are both given.
     """
 
     format: str = "keep"
@@ -33,6 +35,8 @@ class Options:
     memory: str | None = None
     tile: int | None = None
     uncertainty: str | Path | None = None
+    strength: float = 1.0
+    strength_map: str | Path | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.quality <= 100:
@@ -42,16 +46,20 @@ class Options:
         if self.reference is not None and not Path(self.reference).is_dir():
             raise UserError(f"--reference {self.reference} is not a folder")
         parse_size(self.memory)
+        if not 0 <= self.strength <= STRONGEST:  # nor is NaN
+            raise UserError(f"--strength {self.strength:g} must be 0 to {STRONGEST}: 0 is the input, 1 all of it")
 
     def check_output(self, output: Path) -> None:
-        """Checks that nothing is written among the references.
+        """Checks that nothing is written among the references, nor among the maps of the strength.
 
         Raises:
-            UserError: If the output or the folder of maps is inside the folder of references.
+            UserError: If the output or the folder of maps is inside one of these folders.
         """
-        for made in (output, self.uncertainty):
-            if self.reference is not None and made is not None and lies_in(Path(made), Path(self.reference)):
-                raise UserError(f"the output {made} is inside --reference {self.reference}; choose another output")
+        for name in ("reference", "strength_map"):
+            read = getattr(self, name)
+            for made in (output, self.uncertainty):
+                if read is not None and made is not None and lies_in(Path(made), Path(read).expanduser()):
+                    raise UserError(f"the output {made} is inside --{name} {read}; choose another output")
 
 
 def parse_size(text: str | None) -> int | None:

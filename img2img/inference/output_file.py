@@ -11,7 +11,11 @@ import numpy as np
 from img2img.imaging.formats import Header, loss
 from img2img.imaging.values import Pixels, enlarge, from_float, to_float
 from img2img.imaging.writing import create_rows
-from img2img.inference.journal import Record, may_replace
+from img2img.inference.journal import Record
+from img2img.inference.measures import Measures
+from img2img.inference.on_disk import may_replace
+from img2img.inference.options import WHITE_SIGMA
+from img2img.inference.strength import blend, enlarged
 from img2img.inference.tiles import Tile
 from img2img.tiling.geometry import is_blended
 from img2img.tiling.stitch import Mosaic, kept
@@ -37,6 +41,7 @@ class OutputFile:
         channels, alpha = pixels.shape[2], tile.alpha is not None
         self.header = replace(tile.header, width=width, height=height, channels=channels, alpha=alpha)
         self.image = _Rows(tile.job.destination, self.header, tile, scale, quality, SCRATCH)
+        self.measures = Measures(scale)
         self.map: _Rows | None = None
         if tile.job.map is not None:
             gray = replace(self.header, channels=1, alpha=False, dtype=np.dtype(np.uint16), metadata={})
@@ -47,15 +52,29 @@ class OutputFile:
                 raise
 
     def put(self, tile: Tile, pixels: Pixels, sigma: Pixels | None, seconds: float) -> bool:
-        """Adds a tile, its part of the map (H×W×1) and the seconds it took; returns whether it was the last."""
+        """Adds a tile, its part of the map (H×W×1) and the seconds it took; returns whether it was the last.
+
+        The pixels are the network's, H×W×C; the strength is applied here.
+        """
         self.seconds += seconds
+        pixels = self._with_strength(tile, pixels)
+        self.measures.add(_kept(tile.original, tile), pixels, sigma, WHITE_SIGMA, tile.hole)
         if tile.alpha is not None:
-            plane = enlarge(tile.alpha, self.scale)[..., 0]
-            alpha = kept(plane, tile.tiling, tile.row, tile.column, self.scale)[..., None]
+            alpha = _kept(enlarge(tile.alpha, self.scale), tile, self.scale)
             pixels = np.concatenate([pixels, to_float(alpha) if self.blended else alpha], axis=2)
         if self.map is not None and sigma is not None:
             self.map.put(tile, sigma)
         return self.image.put(tile, pixels)
+
+    def _with_strength(self, tile: Tile, pixels: Pixels) -> Pixels:
+        """Returns the blend of input and output, as the tile's strength says."""
+        strength = tile.strength
+        if isinstance(strength, float) and strength == 1:
+            return pixels
+        original = _kept(enlarged(tile.original, self.scale), tile, self.scale)
+        if not isinstance(strength, float):
+            strength = _kept(strength, tile).repeat(self.scale, axis=0).repeat(self.scale, axis=1)
+        return blend(to_float(original) if self.blended else original, pixels, strength)
 
     def finish(self) -> Record:
         """Gives the files their final names, the map first, and returns the record.
@@ -92,6 +111,7 @@ class OutputFile:
             map_time=map_time,
             seconds=round(self.seconds + time.monotonic() - began, 3),
             losses=loss(self.header, self.job.destination.suffix),
+            measures=self.measures.result(),
         )
 
     def _close(self, rows: _Rows, path: Path) -> int:
@@ -107,6 +127,11 @@ class OutputFile:
         self.image.writer.abort()
         if self.map is not None:
             self.map.writer.abort()
+
+
+def _kept(plane: Pixels, tile: Tile, scale: int = 1) -> Pixels:
+    """Returns the kept part of a plane of a tile, H×W×C."""
+    return np.moveaxis(kept(np.moveaxis(plane, 2, 0), tile.tiling, tile.row, tile.column, scale), 0, 2)
 
 
 class _Rows:

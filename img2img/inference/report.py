@@ -14,12 +14,13 @@ from img2img.errors import UserError
 from img2img.imaging.parts import appearing
 from img2img.inference.journal import STATUSES, Record, Status
 from img2img.inference.report_page import Pictures, write_report_page
+from img2img.inference.risk import Risk, look_first, risks_of
 from img2img.inference.thumbnails import KINDS, thumbnail_file
 
 if TYPE_CHECKING:
     from img2img.inference.plan import Plan
 
-_WITH_PATHS = ("model", "input", "mask", "uncertainty")
+_WITH_PATHS = ("model", "input", "mask", "uncertainty", "strength_map")
 _GENERATOR = '<meta name="generator" content="img2img">'
 REPORT, PAGE = "restore_report.json", "restore_report.html"
 
@@ -39,6 +40,7 @@ class RestoreResult:
         others: Number of files in other formats, which were passed over, by suffix.
         problem: Why the report could not be written; empty if it was.
         maps: Folder of the uncertainty maps, if asked for.
+        waiting: Number of files that had not settled when a watched folder was left.
     """
 
     output: Path
@@ -51,6 +53,7 @@ class RestoreResult:
     others: Mapping[str, int] = field(default_factory=dict)
     problem: str = ""
     maps: Path | None = None
+    waiting: int = 0
 
     @property
     def restored(self) -> list[Record]:
@@ -69,6 +72,11 @@ class RestoreResult:
 
     def _of(self, status: Status) -> list[Record]:
         return [record for record in self.records if record.status == status]
+
+    @property
+    def look_first(self) -> dict[str, Risk]:
+        """The restored files that are worth a look, by name, the highest risk first, each with its `reasons`."""
+        return look_first(risks_of(self.records))
 
     @property
     def scores(self) -> dict[str, tuple[float, int]]:
@@ -122,18 +130,21 @@ def write_report(plan: Plan, records: Sequence[Record], seconds: float, megapixe
             "seconds": round(seconds, 2),
             "megapixels_per_second": speed,
         }
+        risks = risks_of(records)
         try:
             report = plan.output / REPORT
             named = [_named_from(plan.output, record) for record in records]
+            first = [{"name": name, **asdict(risk)} for name, risk in look_first(risks).items()]
             files = [{key: value for key, value in asdict(record).items() if value} for record in named]
             with appearing(report, replace=plan.options.overwrite or _is_ours(report)) as part:
-                part.write_text(json.dumps({**summary, "files": files}, indent=1), encoding="ascii")
+                text = json.dumps({**summary, "look_at_these_first": first, "files": files}, indent=1)
+                part.write_text(text, encoding="ascii")
         except OSError as error:
             report, problem = None, _kept(error)
         if plan.options.html:
             try:
                 named = [_named_from(plan.output, record) for record in records]
-                page = _write_page(plan.output, plan.journal.hidden, named, summary, plan.options.overwrite)
+                page = _write_page(plan, plan.journal.hidden, named, summary, risks)
             except OSError as error:
                 problem = _kept(error)
     before = sum(record.status == "restored" for record in plan.done.values())
@@ -171,17 +182,28 @@ def _kept(error: OSError) -> str:
 
 
 def _write_page(
-    folder: Path, hidden: Path, records: Sequence[Record], summary: dict[str, Any], overwrite: bool
+    plan: Plan, hidden: Path, records: Sequence[Record], summary: Mapping[str, Any], risks: Mapping[str, Risk]
 ) -> Path:
     facts = {
         "Model": str(summary["model"]),
+        "Strength": f"{100 * summary['strength']:g} %" + (", times the maps" if summary["strength_map"] else ""),
         "Version": f"img2img {summary['version']}",
         "Ended": str(summary["ended"]),
         "Speed": f"{summary['megapixels_per_second']} MP/s",
     }
-    may = overwrite or _is_ours(folder / PAGE)
-    write_report_page(folder / PAGE, f"Restored: {folder.name}", facts, _entries(hidden, records), replace=may)
-    return folder / PAGE
+    page = plan.output / PAGE
+    order = {name: number for number, name in enumerate(look_first(risks))}
+    riskiest = sorted(records, key=lambda record: order.get(record.name, len(order)))
+    write_report_page(
+        page,
+        f"Restored: {plan.output.name}",
+        facts,
+        _entries(hidden, riskiest),
+        risks=risks,
+        strength=plan.strength.factor,
+        replace=plan.options.overwrite or _is_ours(page),
+    )
+    return page
 
 
 def _entries(hidden: Path, records: Sequence[Record]) -> Iterator[tuple[Record, Pictures]]:

@@ -1,34 +1,33 @@
-"""The HTML page of a report: each image before and after, with a divider to drag.
-
-The page is a single file that needs no network and cannot reach one.
-"""
+"""The HTML page of a report: each image before and after, with a divider to drag."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import html
-import math
-import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from importlib import resources
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from string import Template
+from types import MappingProxyType
 from urllib.parse import quote
 
 import pyvips
 
-from img2img.imaging.parts import appearing
 from img2img.inference.journal import STATUSES, Record
 from img2img.inference.options import WHITE_SIGMA
+from img2img.inference.page import (
+    as_choices,
+    as_details,
+    as_facts,
+    as_image,
+    as_name,
+    as_number,
+    as_text,
+    read_template,
+    write_page,
+)
+from img2img.inference.risk import Risk
 
 Pictures = Mapping[str, bytes]
 """JPEG or WebP by name: `before`, `after` and `sigma`, whole; `before_detail` and `after_detail`, at full size."""
-
-_UNSEEN = {code: 0x2400 + code for code in range(32)} | {0x7F: 0x2421}  # control characters become visible symbols
-_UNSEEN |= dict.fromkeys(range(0xD800, 0xE000), 0xFFFD)  # bytes of a file name that are not UTF-8
+_FIRST = '<section class="gallery first" aria-labelledby="first"><h2 id="first">Look at these first</h2>\n'
 
 
 def write_report_page(
@@ -37,6 +36,8 @@ def write_report_page(
     facts: dict[str, str],
     entries: Iterable[tuple[Record, Pictures]],
     *,
+    risks: Mapping[str, Risk] = MappingProxyType({}),
+    strength: float = 1.0,
     replace: bool = True,
 ) -> None:
     """Writes the page; it appears complete or not at all.
@@ -49,63 +50,53 @@ def write_report_page(
         path: File to write or replace, in the output folder: the page links to the outputs.
         title: Heading of the page.
         facts: Facts about the run, in this order, such as `{"Model": "denoise", "Speed": "1.3 MP/s"}`.
-        entries: The images and their pictures, in the order of the page, except that failed ones come first.
+        entries: The images and their pictures, in the order of the page, except that failed ones come first, then those
+            to look at first.
+        risks: The risk of each restored image, by name.
+        strength: How much of the restoration the images got, from which a slider starts.
         replace: Whether to replace a file that is there.
 
     Raises:
         OSError: If the page cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the page, as the system's temporary folder may be small; without a name, so that nothing is left behind.
-    with tempfile.TemporaryFile(dir=path.parent) as problems, tempfile.TemporaryFile(dir=path.parent) as gallery:
-        counts: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
+
+    def cards() -> Iterator[tuple[str, str]]:
         for record, pictures in entries:
             counts[record.status] += 1
-            (problems if record.status == "failed" else gallery).write(_card(record, pictures).encode())
-        page = _page(title, facts, counts)
-        head, _, rest = page.partition("<!-- problems -->\n")
-        middle, _, tail = rest.partition("<!-- gallery -->\n")
-        with appearing(path, replace=replace) as part, open(part, "xb") as file:
-            for text, cards in ((head, problems), (middle, gallery)):
-                file.write(text.encode())
-                cards.seek(0)
-                shutil.copyfileobj(cards, file, 1 << 20)
-            file.write(tail.encode())
+            reasons = risks[record.name].reasons if record.name in risks else ()
+            section = "problems" if record.status == "failed" else "first" if reasons else "gallery"
+            if section == "first" and counts["first"] == 0:
+                yield section, _FIRST
+            counts["first"] += section == "first"
+            yield section, _card(record, pictures, reasons)
+        if counts["first"]:
+            yield "first", "</section>\n"
+
+    template = read_template("img2img.inference", "report_page.html")
+    write_page(path, template, cards(), lambda: _values(title, facts, counts, strength), replace=replace)
 
 
-def _page(title: str, facts: dict[str, str], counts: Counter[str]) -> str:
-    """Returns the page without its images."""
-    template = resources.files("img2img.inference").joinpath("report_page.html").read_text(encoding="utf-8")
+def _values(title: str, facts: dict[str, str], counts: Counter[str], strength: float) -> dict[str, str]:
+    """Returns what stands in the template's places."""
     present = [(status, counts[status]) for status in STATUSES if counts[status]]
-    choices = [("", "All"), *((status, status.capitalize()) for status, _ in present)] if len(present) > 1 else []
-    return Template(template).substitute(
-        policy=_policy(template),
-        title=_text(title),
-        counts="".join(f'<li class="{status}"><b>{count:,}</b> {status}</li>' for status, count in present)
+    choices = {"": "All"} | {status: status.capitalize() for status, _ in present} if len(present) > 1 else {}
+    return {
+        "title": as_text(title),
+        "counts": "".join(f'<li class="{status}"><b>{count:,}</b> {status}</li>' for status, count in present)
         or "<li>No images</li>",
-        facts="".join(f"<div><dt>{_text(key)}</dt><dd>{_text(value)}</dd></div>" for key, value in facts.items()),
-        choices="".join(
-            f'<button type="button" value="{status}" aria-pressed="{str(not status).lower()}">{label}</button>'
-            for status, label in choices
-        ),
-        no_problems="" if counts["failed"] else " hidden",
-    )
+        "facts": as_facts(facts),
+        "choices": as_choices(choices),
+        "strength": f"{100 * strength:g}",
+        "no_strength": "" if strength and counts["restored"] else " hidden",
+        "others": "<h2>The others</h2>" if counts["first"] else "",
+        "no_problems": "" if counts["failed"] else " hidden",
+    }
 
 
-def _policy(template: str) -> str:
-    """Returns a Content-Security-Policy for the template's own style and script and for pictures in the page."""
-    hashes = {}
-    for tag in ("style", "script"):
-        content = template.partition(f"<{tag}>")[2].partition(f"</{tag}>")[0]
-        hashes[tag] = "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
-    own = "; ".join(f"{tag}-src '{digest}'" for tag, digest in hashes.items())
-    return f"default-src 'none'; img-src data:; {own}; base-uri 'none'; form-action 'none'"
-
-
-def _card(record: Record, pictures: Pictures) -> str:
-    """Returns one image of the page."""
-    folder, slash, file = record.name.rpartition("/")
-    name = f'<bdi><span class="folder">{_text(folder + slash)}</span>{_text(file)}</bdi>'
+def _card(record: Record, pictures: Pictures, risks: Sequence[str]) -> str:
+    """Returns one image of the page; `risks` say why to look at it."""
+    name = as_name(record.name)
     if record.status != "failed":
         # "./" and the quoted colon make a link of a file named `javascript:…`; the bytes of the name are kept.
         link = "./" + quote(record.name, safe="/", errors="surrogateescape")
@@ -114,9 +105,9 @@ def _card(record: Record, pictures: Pictures) -> str:
     details = [f"{size[0]:,} × {size[1]:,}"] if all(size) else []
     details += [f"{seconds:.2g} s" if seconds < 10 else f"{seconds:,.0f} s"] if seconds else []
     details += [record.status] if record.status == "skipped" else []
-    details += [f"{_text(key)} <b>{_number(value)}</b>" for key, value in record.scores.items()]
-    listed = f'<ul class="details">{"".join(f"<li>{detail}</li>" for detail in details)}</ul>' if details else ""
-    reason = f'<p class="reason">{_text(record.reason)}</p>' if record.reason else ""
+    details += [f"{as_text(key)} <b>{as_number(value)}</b>" for key, value in record.scores.items()]
+    reason = f'<p class="reason">{as_text(record.reason)}</p>' if record.reason else ""
+    reason += f'<ul class="risks">{"".join(f"<li>{as_text(each)}</li>" for each in risks)}</ul>' if risks else ""
     whole = {which: pictures[which] for which in ("before", "after") if which in pictures}
     if whole:
         views = _view(whole, size if all(size) else None)
@@ -129,7 +120,7 @@ def _card(record: Record, pictures: Pictures) -> str:
         views += _view({f"σ of the error: black 0, white {WHITE_SIGMA / 2} or more": pictures["sigma"]})
     return (
         f'<article class="card" data-status="{record.status}">{views}'
-        f'<div class="text"><h3>{name}</h3>{listed}{reason}</div></article>\n'
+        f'<div class="text"><h3>{name}</h3>{as_details(details)}{reason}</div></article>\n'
     )
 
 
@@ -138,28 +129,10 @@ def _view(pictures: Pictures, size: tuple[int, int] | None = None) -> str:
     if size is None:
         first = pyvips.Image.new_from_buffer(next(iter(pictures.values())), "")
         size = first.width, first.height
-    images = "".join(
-        f'<img alt="{label}" width="{size[0]}" height="{size[1]}" decoding="async" src="{_data_uri(data)}">'
-        for label, data in pictures.items()
-    )
+    images = "".join(as_image(data, label, *size) for label, data in pictures.items())
     captions = "".join(f"<span>{label}</span>" for label in pictures)
     two = " two" if len(pictures) == 2 else ""
     return (
-        f'<figure class="view{two}"><div class="pair"><noscript>{images}</noscript></div>'
+        f'<figure class="view{two}"><div class="pictures pair"><noscript>{images}</noscript></div>'
         f"<figcaption>{captions}</figcaption></figure>"
     )
-
-
-def _data_uri(data: bytes) -> str:
-    kind = "webp" if data[8:12] == b"WEBP" else "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-
-
-def _number(value: float) -> str:
-    """Returns a score with four digits."""
-    return f"{value:.4g}" if math.isfinite(value) else {math.inf: "∞", -math.inf: "-∞"}.get(value, "–")
-
-
-def _text(text: str) -> str:
-    """Returns text escaped for HTML elements and attributes, with invisible characters made visible."""
-    return html.escape(text.translate(_UNSEEN))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from img2img.errors import UserError
 from img2img.imaging.formats import OFFERED
-from img2img.inference.checks import check_inputs, paths_of
+from img2img.inference.checks import check_inputs, check_watched, paths_of
+from img2img.inference.engine import open_on_engine
 from img2img.inference.options import Options
-from img2img.inference.plan import Plan, open_restorer, plan_run
+from img2img.inference.plan import Plan, plan_run
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -57,6 +59,8 @@ def restore(
     html: bool = False,
     reference: str | Path | None = None,
     uncertainty: str | Path | None = None,
+    strength: float = 1.0,
+    strength_map: str | Path | None = None,
     self_ensemble: bool = False,
     memory: str | None = None,
     tile: int | None = None,
@@ -64,7 +68,9 @@ def restore(
     devices: int | str = "auto",
     num_nodes: int = 1,
     precision: str = "auto",
+    engine: Literal["torch", "onnxruntime", "mnn", "auto"] | None = None,
     trust: Sequence[str] = (),
+    watch: bool = False,
     progress: bool = False,
 ) -> RestoreResult:
     """Restores the images of folders, or single images; outputs keep name, tree, size, depth and metadata.
@@ -73,10 +79,12 @@ def restore(
     `overwrite` is given and that run had finished.
 
     Args:
-        input: Folder (searched recursively) or image; or several; then each folder keeps its name in the output.
-        output: Folder, which gets the same tree and names; or image, if the input is one.
-        model: Shipped model's name (`img2img models`), checkpoint, packed model, or weights of a published model; in
-            Python also a task from `img2img.load`.
+        input: Folder (searched recursively) or image; or several; then each folder keeps its name in the output. The
+            command also takes - for an image from stdin.
+        output: Folder, which gets the same tree and names; or image, if the input is one; the command also takes - for
+            stdout.
+        model: Shipped model's name (`img2img models`), checkpoint, packed model, weights of a published model, or file
+            of `img2img export` (.onnx, .xml); in Python also a task from `img2img.load`.
         mask: What to fill, for models that fill holes: a folder of masks with the images' relative paths (white is
             filled), the mask of the one image, `alpha` for what is more than half transparent, or a colour such as
             '#ff00ff'.
@@ -89,6 +97,10 @@ def restore(
         uncertainty: Folder for a map of σ of each output, from models that estimate their error
             (`UncertainRestoration`), mean over channels, as gray 16-bit PNG, or TIFF if there are several pages:
             σ = value / 262140, for pixels in [0, 1]; white is 0.25 or more.
+        strength: How much of the restoration to keep: 0 is the input, 0.5 the middle, 1 (default) all of it, and up to
+            1.5 more than that. Upscaled images are blended with the enlarged input.
+        strength_map: Folder of gray images with the images' relative paths, or the one of the one image, that say where
+            to keep how much: black is nothing, white is all of `strength`.
         self_ensemble: Average over 8 rotated and mirrored versions: better, and 8 times slower.
         memory: Memory limit, such as 2GB (default: half of what is free, at most 2 GB).
         tile: Side of the tiles in pixels (default: chosen by memory).
@@ -96,7 +108,10 @@ def restore(
         devices: How many devices share the images (default: auto).
         num_nodes: How many machines share the images (default: 1).
         precision: auto (default), or Lightning's names, such as 32-true.
+        engine: What runs the network: torch (default), another runtime, or auto for the fastest that is installed and
+            gives the same image. The others run on the CPU; exported files have theirs.
         trust: Further package whose classes the checkpoint may name.
+        watch: Go on with what arrives in the folders, until Ctrl-C: files whose size and time have settled.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -110,36 +125,48 @@ def restore(
         RestoreStopped: If the disk is full, or nothing more can be written.
     """
     options = Options(
-        format, quality, overwrite, skip_existing, html, reference, self_ensemble, memory, tile, uncertainty
-    )
+        format, quality, overwrite, skip_existing, html, reference, self_ensemble, memory, tile, uncertainty,
+        strength, strength_map,
+    )  # fmt: skip
     sources = paths_of(input)
     check_inputs(sources, Path(output), mask)
-    from img2img.trainer import Trainer, best_precision, quieten
+    if watch:
+        check_watched(sources, devices, num_nodes)
+    from img2img.trainer import Trainer, quieten
 
-    task, file = open_restorer(model, trust)
+    opened = open_on_engine(model, trust, engine, accelerator, precision)
     quieten()
-    trainer = Trainer(
-        accelerator=accelerator,
-        devices=devices,
-        num_nodes=num_nodes,
-        precision=precision,  # type: ignore[arg-type]
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-    )
-    plan = plan_run(
-        task,
+
+    def new_trainer() -> Trainer:
+        return Trainer(
+            accelerator=opened.accelerator,
+            devices=1 if watch else devices,
+            num_nodes=num_nodes,
+            precision=opened.precision,  # type: ignore[arg-type]
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=False,
+        )
+
+    trainer = new_trainer()
+    plan = partial(
+        plan_run,
+        opened.task,
         sources,
         Path(output),
         options,
         mask=None if mask is None else str(mask),
-        name=type(task).__name__ if file is None else str(model),
-        precision=best_precision(accelerator) if precision == "auto" else precision,
-        weights=file,
+        name=str(model) if opened.file else type(opened.task).__name__,
+        precision=opened.precision,
+        weights=opened.file,
         device=trainer.strategy.root_device,
     )
-    return run_plan(plan, trainer, progress)
+    if watch:
+        from img2img.inference.watching import watch_folders
+
+        return watch_folders(sources, plan, new_trainer, progress)
+    return run_plan(plan(), trainer, progress)
 
 
 restore.__doc__ = (restore.__doc__ or "").replace("<formats>", ", ".join(OFFERED))
@@ -167,7 +194,7 @@ def run_plan(plan: Plan, trainer: Trainer, progress: bool = False) -> RestoreRes
 
     try:
         done = execute(plan, trainer, progress)
-        records = _all_records(plan, done)
+        records = all_records(plan, done)
         if trainer.is_global_zero:
             result = write_report(plan, records, done.seconds, done.megapixels)
             if plan.journal is not None and not done.interrupted and not done.stopped:
@@ -214,19 +241,16 @@ def execute(plan: Plan, trainer: Trainer, progress: bool = False) -> ImageWriter
 
 def _followers(plan: Plan) -> list[Any]:
     """Returns the functions to call with each finished file."""
-    followers: list[Any] = []
-    if plan.options.reference is not None:
-        from img2img.inference.references import References
-
-        followers.append(References(Path(plan.options.reference), [job.name for job in plan.jobs]))
+    followers: list[Any] = [] if plan.references is None else [plan.references]
     if plan.options.html and plan.journal is not None:
         from img2img.inference.thumbnails import Thumbnails
 
-        followers.append(Thumbnails(plan.journal.hidden, len(plan.jobs)))
+        known = plan.journal.records()[0] if plan.continues else ()
+        followers.append(Thumbnails(plan.journal.hidden, len({*known, *(job.name for job in plan.jobs)})))
     return followers
 
 
-def _all_records(plan: Plan, writer: ImageWriter) -> tuple[Record, ...]:
+def all_records(plan: Plan, writer: ImageWriter) -> tuple[Record, ...]:
     """Returns the records of the files that this or an earlier run reached, ordered by name."""
     from img2img.inference.journal import failed
 

@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 import pyvips
 
-from img2img.imaging.files import read_image
 from img2img.imaging.reading import UnreadableImage, open_rows, read_header
 from img2img.imaging.values import Pixels, from_float, to_channels, to_float
 from img2img.inference.jobs import Job
@@ -98,9 +97,9 @@ def thumbnail_file(hidden: Path, name: str, which: str) -> Path:
 def thumbnail(path: Path, side: int = 640) -> bytes:
     """Returns an image file as a JPEG of at most `side` pixels: upright, 8-bit sRGB, on a checkerboard if transparent.
 
-    JPEG is shrunk while it is decoded, PNG and TIFF are streamed, so memory does not grow with the image. Images of the
-    same size give pictures of the same size, and are never enlarged. Float values are shown as the networks see them:
-    the stored values in [0, 1], without a further curve.
+    JPEG is shrunk while it is decoded, and all are streamed, so memory does not grow with the image, except for what
+    the decoder holds (`Header.held`). Images of the same size give pictures of the same size, and are never enlarged.
+    Float values are shown as the networks see them: the stored values in [0, 1], without a further curve.
 
     libvips works in threads, which do not survive a fork: call this in the first process, or in spawned ones.
 
@@ -110,10 +109,7 @@ def thumbnail(path: Path, side: int = 640) -> bytes:
     try:
         with open(path, "rb") as file:
             if not _STREAMED.match(file.read(12)):
-                image = read_image(path)
-                pixels = image.pixels if image.alpha is None else np.concatenate([image.pixels, image.alpha], axis=2)
-                whole = pyvips.Image.new_from_array(from_float(to_float(pixels), np.uint8))
-                return _encode(_shrink(whole, side))
+                return _encode(_by_rows(path, side))
             # A descriptor, not a name: libvips reads `[…]` in names as options, and refuses names that are not UTF-8.
             source = pyvips.Source.new_from_descriptor(file.fileno())
             return _encode(_shrink(_load(source, side), side))
@@ -140,6 +136,31 @@ def _load(source: pyvips.Source, side: int) -> pyvips.Image:
     if image.format == "float":  # libvips would take RGB floats as linear and gray ones as 0 to 255
         image = (image * 255 + 0.5).cast("uchar").copy(interpretation="b-w" if image.bands < 3 else "srgb")
     return image
+
+
+def _by_rows(path: Path, side: int) -> pyvips.Image:
+    """Returns a file that libvips does not stream as `_shrink` does; holds no more of it than its decoder does."""
+    with open_rows(path, first_page=True) as reader:
+        width, height = reader.header.width, reader.header.height
+        factor = max(1, max(width, height) // (4 * side))
+        rows = factor * max(1, _STRIP // factor)
+        strips = [_smaller(*reader.read(min(rows, height - top)), factor) for top in range(0, height, rows)]
+    size = pyvips.Image.black(width, height).thumbnail_image(side, height=side, size="down")  # as of streamed files
+    small = pyvips.Image.new_from_array(np.concatenate(strips))
+    return small.thumbnail_image(size.width, height=size.height, size="force")
+
+
+def _smaller(pixels: Pixels, alpha: Pixels | None, factor: int) -> Pixels:
+    """Returns rows as uint8, H×W×C with any alpha last, whose squares of `factor` pixels a side become one pixel."""
+    values: Pixels = to_float(pixels)
+    if alpha is not None:  # the colours of transparent pixels must not bleed
+        values = np.concatenate([values * to_float(alpha), to_float(alpha)], axis=2)
+    if factor > 1:
+        height, width = (-(-length // factor) for length in values.shape[:2])
+        values = cv2.resize(values, (width, height), interpolation=cv2.INTER_AREA).reshape(height, width, -1)
+    if alpha is not None:
+        values[..., :-1] /= np.maximum(values[..., -1:], 1e-6)
+    return from_float(values, np.uint8)
 
 
 def _shrink(image: pyvips.Image, side: int) -> pyvips.Image:

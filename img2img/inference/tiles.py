@@ -7,7 +7,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,7 +20,9 @@ from img2img.imaging.values import Pixels, to_float
 from img2img.inference.jobs import Job, reason_of
 from img2img.inference.masks import MaskFinder, MaskReader
 from img2img.inference.room import Room
+from img2img.inference.strength import FULL, Strength, StrengthRows
 from img2img.tiling.geometry import Span, Tiling
+from img2img.tiling.stitch import kept
 
 STRIP = 128
 """Rows to read at a time."""
@@ -44,7 +46,10 @@ class Tile:
         tiling: How the page is cut.
         row: Number of the tile's row.
         column: Number of the tile's column.
+        original: The tile as the file holds it, H×W×C; empty if the tile is not written.
         alpha: The tile's alpha, H×W×1 of the file's dtype, or None.
+        strength: How much of the restoration to keep, see `img2img.inference.strength.blend`.
+        hole: Share of the kept part that is filled; None without masks.
         wanted: Whether the tile is written; otherwise it only completes a batch.
     """
 
@@ -55,7 +60,10 @@ class Tile:
     tiling: Tiling
     row: int
     column: int
+    original: Pixels
     alpha: Pixels | None
+    strength: float | Pixels
+    hole: float | None
     wanted: bool
 
     @property
@@ -81,6 +89,7 @@ def tile_batches(
     masks: MaskFinder | None = None,
     done: Collection[str] = (),
     room: Room | None = None,
+    strength: Strength = FULL,
 ) -> Iterator[dict[str, Any]]:
     """Yields every tile of every file, row by row; whole images of a group share a batch.
 
@@ -95,7 +104,7 @@ def tile_batches(
             room.enter(wanted)
         single: list[dict[str, Any]] = []
         for job in group:
-            for batch in _tiles_of(job, tiling_of, masks, job.name not in done):
+            for batch in _tiles_of(job, tiling_of, masks, strength, job.name not in done):
                 if len(group) == 1 or not _is_whole(batch["tiles"]):
                     yield batch
                 else:
@@ -119,36 +128,66 @@ def _joined(batches: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         yield joined | {"tiles": Tiles([tile for batch in alike for tile in batch["tiles"].tiles])}
 
 
-def _tiles_of(job: Job, tiling_of: TilingOf, masks: MaskFinder | None, wanted: bool) -> Iterator[dict[str, Any]]:
+def _tiles_of(
+    job: Job, tiling_of: TilingOf, masks: MaskFinder | None, strength: Strength, wanted: bool
+) -> Iterator[dict[str, Any]]:
     if job.problem:
         yield {"tiles": Tiles(job=job, problem=job.problem)}
         return
     try:
         status = job.source.stat()
         with open_rows(job.source) as reader:
-            tiling = tiling_of(reader.header, job.destination.suffix)
+            tiling = tiling_of(_with_planned(reader.header, job), job.destination.suffix)
             for page in range(reader.header.pages):
                 mask = None if masks is None else masks(job.source, reader.header)
-                window = Window(reader, mask)
-                for row, span in enumerate(tiling.rows):
-                    window.move(span)
-                    if mask is not None and span is tiling.rows[-1]:
-                        mask.conclude()  # before the last tiles, which would complete the output
-                    for column, across in enumerate(tiling.columns):
-                        tensors, alpha = window.cut(across)
-                        tile = Tile(job, status, reader.header, page, tiling, row, column, alpha, wanted)
-                        yield {"tiles": Tiles([tile]), **tensors}
+                with Window(reader, mask, strength.open(job.source, reader.header), strength.factor) as window:
+                    for row, span in enumerate(tiling.rows):
+                        window.move(span)
+                        if mask is not None and span is tiling.rows[-1]:
+                            mask.conclude()  # before the last tiles, which would complete the output
+                        for column, across in enumerate(tiling.columns):
+                            tensors, original, alpha, share = window.cut(across)
+                            hole = _share(tensors.get("mask"), tiling, row, column)
+                            original = original if wanted else original[:0]
+                            place = (page, tiling, row, column)
+                            tile = Tile(job, status, reader.header, *place, original, alpha, share, hole, wanted)
+                            yield {"tiles": Tiles([tile]), **tensors}
     except Exception as error:  # damaged, gone, or without a fitting mask: the others go on
         yield {"tiles": Tiles(job=job, problem=reason_of(error, job.source))}
 
 
-class Window:
-    """A window that moves down an image and its mask, if any; holds only the rows that the row of tiles needs."""
+def _share(mask: Tensor | None, tiling: Tiling, row: int, column: int) -> float | None:
+    """Returns the share of a tile's kept part that its mask covers."""
+    return None if mask is None else float(kept(mask, tiling, row, column).mean())
 
-    def __init__(self, reader: RowReader, mask: MaskReader | None) -> None:
-        self.reader, self.mask = reader, mask
+
+def _with_planned(header: Header, job: Job) -> Header:
+    """Returns the header of a file, which may have changed, with what was planned to be held of it and its mask."""
+    return header if job.header is None else replace(header, held=max(header.held, job.header.held))
+
+
+class Window:
+    """A window that moves down a page of an image; holds only the rows that the row of tiles needs.
+
+    Args:
+        reader: The image.
+        mask: Its mask, if any, read along with it.
+        share: Its map of the strength, if any; likewise.
+        factor: The strength without a map.
+    """
+
+    def __init__(self, reader: RowReader, mask: MaskReader | None, share: StrengthRows | None, factor: float) -> None:
+        self.reader, self.mask, self.share, self.factor = reader, mask, share, factor
         self.top = self.bottom = 0
         self.strips: deque[list[Pixels | None]] = deque()
+
+    def __enter__(self) -> Window:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for companion in (self.mask, self.share):
+            if companion is not None:
+                companion.close()
 
     def move(self, span: Span) -> None:
         """Reads up to the span's last row and drops the rows above its first."""
@@ -170,16 +209,17 @@ class Window:
         found: Pixels | None = None
         if self.mask is not None:
             alpha, found = self.mask(pixels, alpha)
-        return [pixels, alpha, found]
+        return [pixels, alpha, found, None if self.share is None else self.share(rows)]
 
-    def cut(self, across: Span) -> tuple[dict[str, Tensor], Pixels | None]:
-        """Returns the tensors of one tile, `input` and, if there is one, `mask`; and its alpha."""
-        pixels, alpha, mask = (_joined_rows(parts, across) for parts in zip(*self.strips, strict=True))
+    def cut(self, across: Span) -> tuple[dict[str, Tensor], Pixels, Pixels | None, float | Pixels]:
+        """Returns the tensors of one tile, `input` and any `mask`; its pixels and alpha; and its strength."""
+        pixels, alpha, mask, share = (_joined_rows(parts, across) for parts in zip(*self.strips, strict=True))
         assert pixels is not None
-        tensors = {"input": torch.from_numpy(to_float(pixels)).permute(2, 0, 1)[None]}
+        values = pixels.copy() if pixels.dtype == np.float32 else to_float(pixels)  # a network may change its input
+        tensors = {"input": torch.from_numpy(values).permute(2, 0, 1)[None]}
         if mask is not None:
             tensors["mask"] = torch.from_numpy(mask.astype(np.float32))[None, None]
-        return tensors, alpha
+        return tensors, pixels, alpha, self.factor if share is None else share
 
 
 def _joined_rows(parts: Sequence[Pixels | None], across: Span) -> Pixels | None:

@@ -23,12 +23,14 @@ class PublishedNetwork(nn.Module):
     Attributes:
         in_channels: Channels of the image, plus one for the mask if the network fills holes.
         scale: Output pixels per input pixel, on each axis.
+        multiple: What sides are padded to multiples of.
     """
 
     def __init__(self, descriptor: ModelDescriptor) -> None:
         super().__init__()
         self.masked = descriptor.purpose == "Inpainting"
         self.in_channels, self.scale = descriptor.input_channels + self.masked, descriptor.scale
+        self.multiple = descriptor.size_requirements.multiple_of
         self.network: nn.Module = descriptor.model.requires_grad_(False)
         self._descriptor = descriptor  # calls the same module, wherever Lightning moves it
 

@@ -1,5 +1,6 @@
 """Tasks, which are LightningModules, their losses and metrics, and the recipes that rebuild them."""
 
+from img2img.tasks.anomaly_segmentation import AnomalySegmentation
 from img2img.tasks.autoencoding import Autoencoder, ReconstructionError
 from img2img.tasks.base import Task
 from img2img.tasks.colorization import Colorization
@@ -12,8 +13,8 @@ from img2img.tasks.likelihoods import (
     PixelGaussian,
     SharedGaussian,
 )
-from img2img.tasks.losses import Charbonnier, ChromaClasses, ChromaLoss
-from img2img.tasks.metrics import PSNR, SSIM, ChromaPSNR, Colorfulness, DeltaE2000, HolePSNR
+from img2img.tasks.losses import Charbonnier, ChromaClasses, ChromaLoss, FocalDice
+from img2img.tasks.metrics import PSNR, SSIM, ChromaPSNR, Colorfulness, DeltaE2000, HolePSNR, MaskPrecision
 from img2img.tasks.muon import MuonAdamW
 from img2img.tasks.paired import PairedTask
 from img2img.tasks.restoration import Restoration
@@ -23,6 +24,7 @@ from img2img.tasks.variational import VariationalAutoencoder
 __all__ = [
     "PSNR",
     "SSIM",
+    "AnomalySegmentation",
     "Autoencoder",
     "Bernoulli",
     "Charbonnier",
@@ -33,10 +35,12 @@ __all__ = [
     "Colorization",
     "DeltaE2000",
     "DiscretizedLogistic",
+    "FocalDice",
     "HolePSNR",
     "Inpainting",
     "Laplace",
     "Likelihood",
+    "MaskPrecision",
     "MuonAdamW",
     "PairedTask",
     "PixelGaussian",

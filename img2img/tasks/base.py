@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -39,6 +39,8 @@ class Task(LightningModule):
         decay_steps: Steps over which the learning rate decays at the end of the run; None for a cosine over the whole
             run. 0 keeps it constant, for a run of unknown length (`trainer.max_steps: -1`). To end such a run, resume
             from its checkpoint with a number here: the decay starts where it stopped, and the run ends with the decay.
+        compile: Whether to train with `torch.compile`, which needs a C++ compiler, and minutes before the first step.
+            Validation is not compiled, because its images differ in size.
         optimizer: Optimizer to use instead of AdamW, such as `MuonAdamW`. The schedule scales the learning rates of all
             its groups.
         warmup_steps: Optimizer steps over which the learning rate rises to its peak.
@@ -51,10 +53,12 @@ class Task(LightningModule):
             task that was built by hand, whose checkpoints `img2img.load` cannot open.
         fine_tuned: Whether training starts from given weights.
         decay_from: The step at which the decay of `decay_steps` starts; None while that is unknown.
+        gradient_norm: The norm of this step's gradient, if a callback has measured it.
     """
 
     recipe: dict[str, Any] | None = None
     decay_from: int | None = None
+    gradient_norm: float | None = None
 
     def __init__(
         self,
@@ -67,6 +71,7 @@ class Task(LightningModule):
         weights: str | None = None,
         optimizer: OptimizerFactory | None = None,
         decay_steps: int | None = None,
+        compile: bool = False,
     ) -> None:
         super().__init__()
         if decay_steps is not None and decay_steps < 0:
@@ -75,7 +80,7 @@ class Task(LightningModule):
         flat = all(weight.dim() != 5 for weight in (*network.parameters(), *network.buffers()))
         self.network = network.to(memory_format=torch.channels_last) if flat else network
         self.lr, self.betas, self.weight_decay = lr, betas, weight_decay
-        self.optimizer, self.decay_steps = optimizer, decay_steps
+        self.optimizer, self.decay_steps, self.compiled = optimizer, decay_steps, compile
         self._resumed_at, self._ends_with_decay = 0, False
         self._trained_with: str | None = None
         self.warmup_steps, self.final_lr_share = warmup_steps, final_lr_share
@@ -122,6 +127,18 @@ class Task(LightningModule):
         output: Tensor = self.network(image.contiguous(memory_format=torch.channels_last))
         return output.float().clamp(0, 1)
 
+    def log_step(self, values: Mapping[str, Tensor | float]) -> None:
+        """Logs values of a training step if it is the first or one of the trainer's logging steps.
+
+        Lightning's `log` prepares values at every step, which takes as long as a small layer, and drops most of them.
+        `train/loss` is shown in the progress bar.
+        """
+        loop, every = self.trainer.fit_loop.epoch_loop, self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        number = loop._batches_that_stepped + 1  # as Lightning counts
+        if number == 1 or (every and number % every == 0) or self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            for name, value in values.items():
+                self.log(name, value, prog_bar=name == "train/loss")
+
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Returns the optimizer and its learning-rate schedule, counted in optimizer steps.
 
@@ -166,6 +183,19 @@ class Task(LightningModule):
         share: float = self.trainer.strategy.broadcast(elapsed / max(1e-9, elapsed + remaining))
         return share
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clips gradients as Lightning does, unless their norm is known to be small enough: then it changes nothing."""
+        norm, self.gradient_norm = self.gradient_norm, None
+        by_norm = gradient_clip_val is not None and gradient_clip_algorithm in (None, "norm")
+        if norm is not None and by_norm and norm <= gradient_clip_val * (1 - 1e-4):  # type: ignore[operator]
+            return
+        super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
     def on_fit_start(self) -> None:
         """Determines when the decay starts; a run without a limit of its own ends with the decay.
 
@@ -196,7 +226,9 @@ class Task(LightningModule):
         self.trainer.fit_loop.epoch_loop.max_steps = self.decay_from + self.decay_steps
 
     def on_train_start(self) -> None:
-        """On resume, lets the config's optimizer settings win over the checkpoint's."""
+        """Compiles the network if asked to; on resume, lets the config's optimizer settings win."""
+        if self.compiled:
+            self.network.compile()
         optimizer, scheduler = self.optimizers(use_pl_optimizer=False), self.lr_schedulers()
         assert isinstance(optimizer, torch.optim.Optimizer)
         assert isinstance(scheduler, torch.optim.lr_scheduler.LambdaLR)
@@ -213,6 +245,16 @@ class Task(LightningModule):
                 same_kind = isinstance(value, Tensor) and value.shape == parameter.shape
                 if same_kind and value.stride() != parameter.stride():
                     state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+    def on_validation_start(self) -> None:
+        """Leaves the compiled network: each new size of an image would be compiled anew."""
+        if self.compiled:
+            torch.compiler.set_stance("force_eager")
+
+    def on_validation_end(self) -> None:
+        """Returns to the compiled network."""
+        if self.compiled:
+            torch.compiler.set_stance("default")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the recipe under our own key: plain data, from which `img2img.load` rebuilds the task."""

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 
 from img2img.errors import UserError
 from img2img.shipped import is_safetensors
@@ -22,8 +22,8 @@ from img2img.tasks.untrusted import TooLarge, check_archive, check_contents
 
 CHECKPOINT_KEY = "img2img"
 CHECKPOINT_FORMAT = 1
-OF_TRAINING = ("decay_from", "optimizer")
-"""Entries under `CHECKPOINT_KEY` that only continued training needs."""
+OF_TRAINING = {"decay_from": int, "optimizer": str}
+"""Entries under `CHECKPOINT_KEY` that only continued training needs, and their types; they may be None."""
 _STATE = {"optimizer_states": list, "lr_schedulers": list, "loops": dict, "epoch": int, "global_step": int}
 """Types of the entries that continued training needs, which are Lightning's."""
 _DAMAGE = (
@@ -45,7 +45,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         FileNotFoundError: If there is no such file.
     """
     checkpoint = read_weights(path)
-    if "state_dict" not in checkpoint:
+    if not isinstance(checkpoint.get("state_dict"), dict):
         raise CheckpointError(f"{path} holds no state_dict; `img2img fit` writes checkpoints")
     return checkpoint
 
@@ -123,12 +123,18 @@ def check_weights(path: Path, task: nn.Module, resumes: bool = False) -> None:
     """
     checkpoint = read_checkpoint(path)
     check_fit(checkpoint["state_dict"], task, path)
+    if not resumes:
+        return
     whole = all(isinstance(checkpoint.get(name), kind) for name, kind in _STATE.items())
-    if resumes and not (whole and isinstance(checkpoint["loops"].get("fit_loop"), dict)):
+    about = checkpoint.get(CHECKPOINT_KEY) or {}
+    whole = whole and isinstance(checkpoint["loops"].get("fit_loop"), dict) and isinstance(about, dict)
+    if not whole or not all(isinstance(about.get(name), kind | None) for name, kind in OF_TRAINING.items()):
         raise CheckpointError(
             f"{path} holds a model, not the state of a run that could resume; --model.weights {path} starts a new run "
             "from it"
         )
+    if isinstance(checkpoint.get("current_model_state"), dict):  # beside the averaged weights
+        check_fit(checkpoint["current_model_state"], task, path)
 
 
 def read_recipe(path: Path) -> dict[str, Any] | None:
@@ -165,12 +171,16 @@ def check_fit(state: dict[str, Any], module: nn.Module, path: Path) -> None:
         CheckpointError: If a name or a shape differs.
     """
     own = module.state_dict()
-    differing = [name for name in own if name not in state or state[name].shape != own[name].shape]
+    differing = [name for name in own if name not in state or _shape(state[name]) != own[name].shape]
     differing += [name for name in state if name not in own]
     if differing:
         name = differing[0]
-        sizes = [tuple(source[name].shape) if name in source else "absent" for source in (state, own)]
+        sizes = [_shape(source[name]) if name in source else "absent" for source in (state, own)]
         raise CheckpointError(
             f"the weights in {path} do not fit this model: {len(differing)} differ, first {name} "
             f"(file: {sizes[0]}, model: {sizes[1]}); the network must be the one that was trained"
         )
+
+
+def _shape(value: Any) -> tuple[int, ...] | str:
+    return tuple(value.shape) if isinstance(value, Tensor) else f"a {type(value).__name__}"

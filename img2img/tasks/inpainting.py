@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +28,7 @@ class Inpainting(Restoration):
         kwargs: Arguments of every `Task`.
     """
 
-    needs_mask: ClassVar[bool] = True
+    needs_mask: bool = True
 
     def __init__(
         self,

@@ -11,11 +11,11 @@ from abc import ABC, abstractmethod
 from typing import ClassVar, TypeVar
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from img2img.errors import UserError
+from img2img.tasks.gather import mean_of_batch
 
 START_MEAN = 0.5
 """Offset from the raw value to the centre."""
@@ -133,8 +133,9 @@ class SharedGaussian(PixelGaussian):
     """A Gaussian around the decoder's mean, with one optimal σ for all values.
 
     The σ-VAE of Rybkin, Daniilidis and Levine, "Simple and effective VAE training with calibrated decoders", ICML 2021:
-    the likeliest σ² is the mean squared error, so training computes it from each batch and needs no weight for the
-    reconstruction. Adding exp(-12) to the mean squared error keeps log σ softly above -6.
+    the likeliest σ² is the mean squared error, so training computes it from each batch, of all ranks together, and
+    needs no weight for the reconstruction. Adding exp(-12) to the mean squared error keeps log σ softly above -6. Of
+    accumulated batches, each has its own σ: the errors of the later ones are not known when the first is learnt from.
 
     Everything but `training_loss` in training mode uses the buffer `mean_square`: 1 at first, then a running mean of
     the batches seen in training mode, finally the value that `freeze` sets. The mean is the raw value + 0.5.
@@ -161,13 +162,14 @@ class SharedGaussian(PixelGaussian):
         self.register_buffer("frozen", torch.zeros((), dtype=torch.bool))
 
     def training_loss(self, raw: Tensor, target: Tensor) -> Tensor:
-        """Returns -log p in nats per image: in training with the batch's own σ, otherwise with the stored σ.
+        """Returns -log p in nats per image: in training with the σ of all ranks' batch, otherwise with the stored σ.
 
-        Training updates `mean_square`. The gradient flows through σ, as in D/2 · log(mean squared error) for D values.
+        Training updates `mean_square`; every rank must call it. The gradient flows through σ, as in D/2 · log(mean
+        squared error) for D values.
         """
         if not self.training:
             return super().training_loss(raw, target)
-        error = self.squared_error(raw, target).mean()
+        error = mean_of_batch(self.squared_error(raw, target).mean())
         self._update(error.detach())
         variance = error + self._floor
         return 0.5 * target[0].numel() * ((2 * math.pi * variance).log() + error / variance)
@@ -190,10 +192,6 @@ class SharedGaussian(PixelGaussian):
     @torch.no_grad()
     def _update(self, error: Tensor) -> None:
         """Updates the running mean without reading values from the device, which would wait for it."""
-        if dist.is_available() and dist.is_initialized():
-            error = error.clone()  # the loss needs this rank's own error
-            dist.all_reduce(error)
-            error /= dist.get_world_size()
         counts = error.isfinite() & ~self.frozen  # a step that overflowed float16 must not spoil the mean
         self.updates += counts
         weight = (1 - self._decay) / -torch.expm1(self.updates.clamp_min(1) * math.log(self._decay))

@@ -7,6 +7,7 @@ from itertools import product
 
 import torch
 from torch import Tensor, nn
+from torchvision.ops import sigmoid_focal_loss
 
 from img2img.tasks.colour import chroma
 
@@ -25,6 +26,38 @@ class Charbonnier(nn.Module):
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         """Returns the scalar loss of two tensors of the same shape."""
         return torch.sqrt((output - target) ** 2 + self.eps**2).mean()
+
+
+class FocalDice(nn.Module):
+    """Focal loss plus Dice loss of a mask's logits: few pixels are masked, and most of the others are easy.
+
+    The focal loss (Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017) weighs each pixel down that is right
+    already. The Dice loss (Milletari et al., "V-Net", 3DV 2016, eq. 3) compares areas, over the whole batch, so that
+    images without a mask do no harm.
+
+    Args:
+        alpha: Weight of masked pixels in the focal loss, in [0, 1]; others have 1 - alpha. None for 1 everywhere.
+        gamma: Exponent of the focal loss; 0 for cross-entropy.
+        dice: Factor on the Dice loss.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    def __init__(self, alpha: float | None = None, gamma: float = 2.0, dice: float = 1.0) -> None:
+        super().__init__()
+        if (alpha is not None and not 0 <= alpha <= 1) or gamma < 0 or dice < 0:
+            raise ValueError(f"alpha must be in [0, 1], gamma and dice at least 0, not {alpha}, {gamma} and {dice}")
+        self.alpha, self.gamma, self.dice = alpha, gamma, dice
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        """Returns the scalar loss of logits and a mask in [0, 1], of the same shape."""
+        logits, mask = output.float(), target.float()
+        weight = -1 if self.alpha is None else self.alpha  # -1 is torchvision's word for none
+        focal: Tensor = sigmoid_focal_loss(logits, mask, weight, self.gamma, reduction="mean")
+        found = logits.sigmoid()
+        both, either = 2 * (found * mask).sum(), found.square().sum() + mask.square().sum()
+        return focal + self.dice * (1 - (both + 1) / (either + 1))
 
 
 class ChromaLoss(nn.Module):

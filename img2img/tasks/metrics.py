@@ -8,11 +8,14 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torchmetrics.functional.classification import binary_average_precision
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from img2img.tasks.colour import chroma
 
 MAX_PSNR = 100.0  # dB
+WINDOW = 11
+"""Side of SSIM's window in pixels."""
 
 
 class Images(NamedTuple):
@@ -23,12 +26,14 @@ class Images(NamedTuple):
         output: The task's output.
         target: The ground truth.
         mask: 1×1×H×W, 1 in the hole; all zeros where nothing is missing.
+        mask_found: The task's estimate of the mask, 1×1×H×W in [0, 1]; None for tasks without one.
     """
 
     input: Tensor
     output: Tensor
     target: Tensor
     mask: Tensor
+    mask_found: Tensor | None = None
 
 
 class Metric(nn.Module, ABC):
@@ -72,7 +77,7 @@ class SSIM(Metric):
 
     def forward(self, images: Images) -> dict[str, float]:
         """Returns the value."""
-        if min(images.target.shape[-2:]) < 11:  # the window
+        if min(images.target.shape[-2:]) < WINDOW:
             return {}
         value = structural_similarity_index_measure(images.output, images.target, data_range=1.0)
         return {"ssim": float(value)}  # type: ignore[arg-type]
@@ -91,6 +96,26 @@ class HolePSNR(Metric):
             return {}
         target = images.target[hole]
         return {"psnr_hole": psnr(images.output[hole], target), "psnr_hole_input": psnr(images.input[hole], target)}
+
+
+class MaskPrecision(Metric):
+    """Average precision over the pixels of the mask that a task finds, `pixel_ap`; no value without a mask."""
+
+    name = "pixel_ap"
+
+    def forward(self, images: Images) -> dict[str, float]:
+        """Returns the value; pixels that are replaced for more than a half are masked."""
+        truth = images.mask.flatten() > 0.5
+        if images.mask_found is None or not truth.any():
+            return {}
+        return {"pixel_ap": float(binary_average_precision(images.mask_found.flatten(), truth.long()))}
+
+    def caption(self, values: Mapping[str, float]) -> str:
+        """Returns a caption, after the AUROC of images if the task measures it."""
+        pixels, whole = values.get("pixel_ap"), values.get("auroc")
+        if pixels is None:
+            return ""
+        return ("" if whole is None else f"AUROC {whole:.3f}, ") + f"pixel AP {pixels:.3f}"
 
 
 class ChromaPSNR(Metric):
@@ -154,6 +179,11 @@ def psnr(image: Tensor, target: Tensor) -> float:
     """
     error = torch.mean((image - target).float() ** 2)
     return min(float(-10 * torch.log10(error)), MAX_PSNR)  # in this order NaN stays NaN
+
+
+def similarities(image: Tensor, target: Tensor) -> Tensor:
+    """Returns the structural similarity around each value of N×C×H×W in [0, 1]; images are mirrored at their edges."""
+    return structural_similarity_index_measure(image, target, data_range=1.0, return_full_image=True)[1]
 
 
 def colorfulness(image: Tensor) -> float:

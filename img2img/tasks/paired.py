@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
@@ -26,11 +27,15 @@ class Score:
 
 
 class Evaluated(TypedDict):
-    """Result of a validation or test step: the output, N×C×H×W in [0, 1], a caption for each image, and σ if known."""
+    """Result of a validation or test step.
+
+    It holds the output, N×C×H×W in [0, 1], a caption for each image, and what `sigma_of` and `mask_of` return.
+    """
 
     output: Tensor
     captions: list[str]
     sigma: Tensor | None
+    mask: Tensor | None
 
 
 class PairedTask(Task):
@@ -93,6 +98,10 @@ class PairedTask(Task):
         """Returns the σ of the output's error, N×C×H×W, if `forward_batch`'s result holds one."""
         return None
 
+    def mask_of(self, raw: Tensor) -> Tensor | None:
+        """Returns an estimate of the mask, N×1×H×W in [0, 1], if `forward_batch`'s result holds one."""
+        return None
+
     def compare(self, raw: Tensor, target: Tensor, mask: Tensor) -> Tensor:
         """Returns the loss over the hole, or over everything if there is no hole (a mean over no pixel is NaN)."""
         hole = mask.bool().expand_as(target)
@@ -103,7 +112,7 @@ class PairedTask(Task):
         """Returns the values to log by name, given one image's batch, `forward_batch`'s result and `finish`'s."""
         seen, channels = as_8_bit(item["input"]), item["target"].shape[1]
         seen = luma(seen) if seen.shape[1] > channels else seen.expand_as(item["target"])
-        images = Images(seen, as_8_bit(output.float()), item["target"], item["mask"])
+        images = Images(seen, as_8_bit(output.float()), item["target"], item["mask"], self.mask_of(raw))
         return {name: value for metric in self.metrics for name, value in metric(images).items()}
 
     # Training and evaluation -------------------------------------------------------------------------------------
@@ -113,7 +122,7 @@ class PairedTask(Task):
         if batch_idx == 0:
             self._check(batch)
         loss = self.loss_of(self.forward_batch(batch), batch)
-        self.log("train/loss", loss, prog_bar=True)
+        self.log_step({"train/loss": loss})
         return loss
 
     def _check(self, batch: Batch) -> None:
@@ -142,7 +151,7 @@ class PairedTask(Task):
                 captions.append(self.headline.caption(values))
                 if batch["counted"][i]:
                     self._scores.append(Score(int(batch["n"][i]), batch["corruption"][i], values))
-        return {"output": output, "captions": captions, "sigma": self.sigma_of(raw)}
+        return {"output": output, "captions": captions, "sigma": self.sigma_of(raw), "mask": self.mask_of(raw)}
 
     test_step = validation_step
 
@@ -158,6 +167,10 @@ class PairedTask(Task):
         """Returns a task's additional values of each image, computed for a whole batch at once."""
         return [{} for _ in batch["path"]]
 
+    def measure_all(self, values: Sequence[Mapping[str, float]]) -> dict[str, float]:
+        """Returns what only all images of a corruption together have, such as an AUROC, given each one's values."""
+        return {}
+
     def _log_scores(self, stage: str) -> None:
         # Sorted, so that the sums do not depend on the number of ranks.
         scores = sorted(gather(self._scores), key=lambda score: score.n)
@@ -167,6 +180,10 @@ class PairedTask(Task):
         for score in scores:
             for name, value in score.values.items():
                 found.setdefault(name, {each: [] for each in corruptions})[score.corruption].append(value)
+        for corruption in corruptions:
+            together = self.measure_all([score.values for score in scores if score.corruption == corruption])
+            for name, value in together.items():
+                found.setdefault(name, {each: [] for each in corruptions})[corruption].append(value)
         for name, by_corruption in found.items():
             means = {corruption: sum(values) / len(values) for corruption, values in by_corruption.items() if values}
             if len(means) > 1 and name != "loss":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property, partial
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -41,9 +41,9 @@ class Restoration(PairedTask):
         kwargs: Arguments of every `Task`.
     """
 
-    needs_mask: ClassVar[bool] = False
+    needs_mask: bool = False
     """Whether it needs a mask of the missing pixels."""
-    estimates_sigma: ClassVar[bool] = False
+    estimates_sigma: bool = False
     """Whether it can estimate the error of each pixel."""
 
     def __init__(

@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
+_TRAINING = "training"  # name of what is known of the training images, beside the names of scores and maps
+
 
 @dataclass(frozen=True, eq=False)
 class Scored:
@@ -19,13 +21,11 @@ class Scored:
             name is the prefix of the reference that the map belongs to, such as `pca_`; empty for the task's own.
         contrast: The task's own map relative to the level of each image, N×h×w; None if the map's own values are
             comparable between images.
-        trained_on: Whether each image is one of the training images, N booleans; None if the task cannot tell.
     """
 
     scores: Mapping[str, Tensor]
     maps: Mapping[str, Tensor]
     contrast: Tensor | None = None
-    trained_on: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,23 +63,29 @@ class Thresholds:
     Attributes:
         scores: Thresholds of the scores, by name.
         pixels: Thresholds of the maps, by prefix plus `map`, and of the `contrast`.
+        fingerprints: Of training images, N×side×side uint8, which tell whether a scored image is one of them; see
+            `img2img.data.near_duplicates`. None in checkpoints of earlier versions.
     """
 
     scores: Mapping[str, HeldOut] = field(default_factory=dict)
     pixels: Mapping[str, Threshold] = field(default_factory=dict)
+    fingerprints: Tensor | None = None
 
     def plain(self) -> dict[str, dict[str, Any]]:
         """Returns the thresholds as tensors and numbers, for a checkpoint."""
         pixels = {name: {"quantile": limit.quantile, "threshold": limit.value} for name, limit in self.pixels.items()}
-        return {name: dict(vars(held)) for name, held in self.scores.items()} | pixels
+        known = {} if self.fingerprints is None else {_TRAINING: {"fingerprints": self.fingerprints}}
+        return {name: dict(vars(held)) for name, held in self.scores.items()} | pixels | known
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Mapping[str, Any]]) -> Thresholds:
         """Rebuilds thresholds from the result of `plain`. Scores hold the values of the images, maps do not."""
         scores, pixels = {}, {}
         for name, found in plain.items():
+            if name == _TRAINING:
+                continue
             if "normal" in found:
                 scores[name] = HeldOut(found["normal"], found["quantile"], found["threshold"])
             else:
                 pixels[name] = Threshold(found["threshold"], found["quantile"])
-        return cls(scores, pixels)
+        return cls(scores, pixels, plain.get(_TRAINING, {}).get("fingerprints"))

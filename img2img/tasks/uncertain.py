@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -65,7 +65,7 @@ class UncertainRestoration(Restoration):
         kwargs: Arguments of every `Task`.
     """
 
-    estimates_sigma: ClassVar[bool] = True
+    estimates_sigma: bool = True
 
     def __init__(
         self,

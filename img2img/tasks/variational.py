@@ -15,7 +15,7 @@ from img2img.networks import ConvAutoencoder
 from img2img.tasks.autoencoding import Autoencoder
 from img2img.tasks.base import Batch
 from img2img.tasks.elbo import Elbo, active_units, bounded_log_variance, collapse_warning, gaussian_kl, importance_bound
-from img2img.tasks.gather import gather
+from img2img.tasks.gather import gather, mean_of_batch
 from img2img.tasks.likelihoods import START_MEAN, Likelihood, SharedGaussian
 from img2img.tasks.metrics import Metric
 from img2img.tasks.pca import PrincipalComponents
@@ -31,8 +31,8 @@ class VariationalAutoencoder(Autoencoder):
     loss is their total divided by the number of values, which does not change what β means and suits gradient clipping.
 
     Noise depends only on the data module's seed and on the sample's number, so measurements depend neither on the batch
-    nor on the number of processes. In training, `free_bits` and the σ of `SharedGaussian` use the means over each
-    process's batch.
+    nor on the number of processes. In training, `free_bits` and the σ of `SharedGaussian` use the means over the batch
+    of all processes, and with accumulation those over each of the batches.
 
     Beside what `Autoencoder` logs, it logs, always at β = 1: `val/elbo` (nats), `val/bits_per_dim`, `val/kl`,
     `val/log_likelihood`, `val/loss` (-ELBO in nats per value), `val/active_units`, and in `test` the tighter
@@ -223,13 +223,17 @@ class VariationalAutoencoder(Autoencoder):
         distortion = self.likelihood.training_loss(raw, target)
         kl, weight = gaussian_kl(mean, log_variance).mean(0), self.kl_weight()
         loss = (distortion + weight * self.charged(kl)) / target[0].numel()
-        self.log_dict({"train/log_likelihood": -distortion, "train/kl": kl.sum(), "train/kl_weight": weight})
-        self.log("train/loss", loss, prog_bar=True)
+        parts: dict[str, Tensor | float] = {
+            "train/log_likelihood": -distortion,
+            "train/kl": kl.sum(),
+            "train/kl_weight": weight,
+        }
+        self.log_step(parts | {"train/loss": loss})
         return loss
 
     def charged(self, kl: Tensor) -> Tensor:
         """Returns the sum of the latents' mean divergences, k values, each at least the free bits."""
-        return kl.clamp_min(self.free_bits).sum()
+        return (mean_of_batch(kl) if self.free_bits else kl).clamp_min(self.free_bits).sum()
 
     def kl_weight(self) -> float:
         """Returns the divergence's weight at this step: β, or less during the warm-up, by steps or `max_time`."""

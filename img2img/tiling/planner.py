@@ -81,7 +81,8 @@ class Planner:
     ) -> None:
         device = torch.device("cpu") if device is None else device
         seen = task.receptive_field
-        self.cut = Cut(BLEND, blend=True) if seen is None else Cut(seen.radius, seen.stride)
+        least = 2 if task.scale > 1 else 0  # as far as alpha and input look around them where they are enlarged
+        self.cut = Cut(BLEND, blend=True) if seen is None else Cut(max(seen.radius, least), seen.stride)
         if tile is not None and tile < 1:
             raise UserError(f"--tile {tile} must be at least 1, in pixels")
         self.memory = memory if memory is not None else min(free_memory(device) // 2, ENOUGH)
@@ -110,9 +111,9 @@ class Planner:
         whole = PROGRAM + held + (taken if self.on_cpu else 0)
         if held and whole > self.limit:
             raise UserError(
-                f"{width}×{height} pixels need {whole / GIGABYTE:.1f} GB of memory, because their format is decoded or "
-                f"encoded whole, but only {self.limit / GIGABYTE:.1f} GB may be used; "
-                f"give --memory {math.ceil(whole / GIGABYTE * 10) / 10:.1f}GB"
+                f"{width}×{height} pixels need {whole / GIGABYTE:.1f} GB of memory, because their format, or that of "
+                f"their mask or reference, is decoded or encoded whole, but only {self.limit / GIGABYTE:.1f} GB "
+                f"may be used; give --memory {math.ceil(whole / GIGABYTE * 10) / 10:.1f}GB"
             )
         if self.tile is None and taken > memory:
             needed, allowed = (max(0.0, part + self._program) / GIGABYTE for part in (taken, memory))
@@ -146,8 +147,9 @@ class Planner:
     def _cost(self, pixel_bytes: int) -> Cost:
         if not self.on_cpu:
             return Cost(self.tile_bytes, 0)
-        # A tile holds floats on its way in, and has the file's depth on its way out.
-        return Cost(self.tile_bytes + WAITING * (16 + pixel_bytes * self.scale**2), pixel_bytes * (1 + self.scale**2))
+        # A tile holds floats on its way in, and has the file's depth on its way out; it keeps what the file holds.
+        waiting = WAITING * (16 + pixel_bytes * (1 + self.scale**2))
+        return Cost(self.tile_bytes + waiting, pixel_bytes * (1 + self.scale**2))
 
 
 def _pixel_bytes(header: Header) -> int:

@@ -60,7 +60,7 @@ CALLBACKS = {
     "divergence": own.DivergenceGuard,
 }
 """The callbacks with options, by the names of their groups."""
-_OF_THE_TRAINER = ("model", "accelerator", "devices", "num_nodes", "precision", "trust", "progress")
+_OF_THE_TRAINER = ("model", "accelerator", "devices", "num_nodes", "precision", "engine", "trust", "watch", "progress")
 
 
 class SaveConfig(SaveConfigCallback):
@@ -172,7 +172,7 @@ class CLI(LightningCLI):
         elif checkpoint is not None:
             check_weights(Path(checkpoint), self.model, resumes=self.subcommand == "fit")
         recipe = copy.deepcopy(self.config_dump["model"])
-        for name in ("weights", "optimizer"):  # where training began and how it runs are not part of the task
+        for name in ("weights", "optimizer", "compile"):  # how it is trained is not part of the task
             (recipe.get("init_args") or {}).pop(name, None)
         self.model.recipe = recipe
 
@@ -240,6 +240,8 @@ class CLI(LightningCLI):
         if self.subcommand == "fit":
             callbacks += [own.PCABaseline(), own.LatentPictures(), own.FinalValidation(), own.Throughput()]
             callbacks.append(self.interruption)
+            if isinstance(self.model, Autoencoder | Scorable):
+                callbacks.append(own.LeakCheck())
             if self.run_folder is not None:
                 callbacks.append(own.Opening(self.run_folder))
             if config.get("logger") is not False:

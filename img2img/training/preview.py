@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from img2img.data.corrupted_pairs import parts_of
-from img2img.data.pairs import StreamPairs, TrainingPairs
+from img2img.data.pairs import StreamPairs, TrainingPairs, parts_of
 from img2img.imaging.drawing import PAPER, draw_row, mark_mask, write_line
 
 COLUMNS = 4

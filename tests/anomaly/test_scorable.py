@@ -15,6 +15,7 @@ import img2img
 from img2img.anomaly.autoencoder import ScorableAutoencoder
 from img2img.anomaly.calibration import calibrate, calibrate_checkpoint
 from img2img.anomaly.scorable import Scorable, as_scorable, by_image, open_scorable
+from img2img.cli import main
 from img2img.errors import UserError
 from img2img.tasks import Task
 from img2img.tasks.base import Batch
@@ -77,7 +78,7 @@ def test_it_is_calibrated_and_scores_images_in_their_own_size(root, parts):
     scores = img2img.score(parts, "out.csv", "m.ckpt", maps="maps", trust=["tests"], accelerator="cpu", devices=1)
     assert scores.recommended == "brightest"
     assert scores.held_out == 10
-    assert Path("out.csv").read_text().startswith("path,label,brightest,mean,abnormal,trained_on\n")
+    assert Path("out.csv").read_text().startswith("path,label,brightest,mean,abnormal,trained_on,near_duplicate\n")
     assert all(row["abnormal"] and not row["trained_on"] for row in scores.rows if row["label"] == "spot")
     assert scores.verdicts.misses == 0
     assert scores.table["spot"]["pixels"].auroc > 0.9
@@ -123,3 +124,23 @@ def test_a_given_model_is_copied_and_stays_as_it_is(linear):
 def test_scores_are_taken_apart_by_image():
     found = by_image({"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([3.0, 4.0])})
     assert found == [{"a": 1, "b": 3}, {"a": 2, "b": 4}]
+
+
+def test_anomaly_segmentation_is_calibrated_when_fit_ends_and_scores_without_pca(program, root, parts, capsys):
+    steps = ["--trainer.max_steps=2", "--data.val_images=2", f"--data.root={root}"]
+    program("fit", *steps, config="anomaly.yaml")
+    capsys.readouterr()
+    main(["score", str(parts), "out.csv", "--model=runs/anomaly/0/best.ckpt", "--maps=maps", "--accelerator=cpu"])
+    said = capsys.readouterr().out
+    assert "10 held-out normal image(s)" in said, "all of them, not only those that validations take"
+    assert "mask_top above" in said
+    assert "PCA" not in said
+    header, *lines = Path("out.csv").read_text().splitlines()
+    assert header == "path,label,mask_max,mask_top,error_max,abnormal,trained_on,near_duplicate"
+    assert len(lines) == 12
+    for name in ("spot/00", "good/00"):
+        image = Image.open(next(parts.glob(f"{name}.*")))
+        assert Image.open(f"maps/{name}.map.png").size == Image.open(f"maps/{name}.overlay.png").size == image.size
+    last = img2img.load("runs/anomaly/0/last.ckpt")
+    assert len(last.thresholds.scores["mask_max"].normal) == 10
+    assert last.thresholds.pixels["map"].value > 0

@@ -1,11 +1,12 @@
 import csv
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 import img2img
 from img2img.anomaly.calibration import calibrate
@@ -27,7 +28,8 @@ def read(path: str | Path) -> list[dict[str, str]]:
 def test_columns_of_pca_are_those_of_a_linear_autoencoder_that_is_pca(linear, parts):
     scores = img2img.score(parts, "out.csv", linear, **CPU)
     rows = read("out.csv")
-    assert list(rows[0]) == ["path", "label", *PLAIN, *(f"pca_{name}" for name in PLAIN), "abnormal", "trained_on"]
+    flags = ["abnormal", "trained_on", "near_duplicate"]
+    assert list(rows[0]) == ["path", "label", *PLAIN, *(f"pca_{name}" for name in PLAIN), *flags]
     assert [(row["path"], row["label"]) for row in rows] == [
         *((f"good/{i:02}.png", "good") for i in range(6)),
         *((f"spot/{i:02}.jpg", "spot") for i in range(6)),  # and no mask
@@ -77,6 +79,29 @@ def test_images_that_were_trained_on_are_left_out_of_the_figures(linear, trained
     assert (scores.verdicts.normal, scores.verdicts.abnormal) == (6, 6)
 
 
+def test_near_duplicates_of_training_images_are_told_from_new_ones_and_count(linear, trained_on, parts):
+    for path in sorted((trained_on / "train").iterdir()):
+        image = Image.open(path)
+        moved = image.crop((1, 0, image.width, image.height - 1)).point(lambda value: 0.8 * value + 10)
+        moved.save(parts / "good" / f"again-{path.stem}.jpg", quality=90)
+    scores = img2img.score(parts, "out.csv", linear, **CPU)
+    again = [row for row in scores.rows if "again" in row["path"]]
+    assert len(again) == 16
+    assert not any(row["trained_on"] for row in scores.rows)
+    assert all(row["near_duplicate"] == ("again" in row["path"]) for row in scores.rows)
+    assert scores.verdicts.normal == 22
+    assert [row["near_duplicate"] for row in read("out.csv")] == [
+        str(int(row["near_duplicate"])) for row in scores.rows
+    ]
+
+
+def test_a_model_of_an_earlier_version_knows_no_training_images(linear, trained_on, parts):
+    linear.statistics = replace(linear.statistics, thresholds=replace(linear.statistics.thresholds, fingerprints=None))
+    shutil.copy(trained_on / "train" / "00.png", parts / "good" / "seen.png")
+    scores = img2img.score(parts, None, linear, **CPU)
+    assert not any(row["trained_on"] or row["near_duplicate"] for row in scores.rows)
+
+
 def test_figures_are_scikit_learns_and_the_map_finds_the_square(linear, parts):
     scores = img2img.score(parts, None, linear, **CPU)
     truth = [row["label"] == "spot" for row in scores.rows]
@@ -84,7 +109,9 @@ def test_figures_are_scikit_learns_and_the_map_finds_the_square(linear, parts):
     for name in scores.names:
         values = [row[name] for row in scores.rows]
         assert scores.table["spot"][name].auroc == roc_auc_score(truth, values)
-        assert scores.table["spot"][name].precision == average_precision_score(truth, values)
+        assert scores.table["spot"][name].average_precision == average_precision_score(truth, values)
+        decided = [row[name] > scores.thresholds[name] for row in scores.rows]
+        assert scores.table["spot"][name].at_threshold.f1 == pytest.approx(f1_score(truth, decided))
     assert scores.table["spot"]["error"].auroc > 0.9
     pixels = scores.table["spot"]["pixels"].auroc
     assert pixels > 0.9

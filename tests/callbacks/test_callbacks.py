@@ -49,6 +49,17 @@ def test_sigma_has_the_scale_of_the_error(photo):
     )
 
 
+def test_a_mask_stands_beside_the_one_that_was_found(photo):
+    target = torch.from_numpy(photo[:96, :144]).permute(2, 0, 1) / 255
+    mask, found = torch.zeros(1, 96, 144), torch.full((1, 96, 144), 0.25)
+    mask[:, 20:40, 50:80] = 1
+    picture = draw_grid([Row(0, "t", target, target, target, mask=mask, mask_found=found)], error_scale=0.1)
+    assert picture.shape[1] == 6 * (144 + 6) + 6
+    tiles = [picture[2 * ROW_LINE + 6 : 2 * ROW_LINE + 102, 6 + k * 150 : 150 + k * 150] for k in (4, 5)]
+    np.testing.assert_array_equal(tiles[0][..., 0], 255 * mask[0].numpy())
+    assert (tiles[1] == 64).all()
+
+
 def test_rows_of_different_sizes_and_gray_rows_share_a_grid(photo):
     gray = torch.from_numpy(photo[:40, :40, :1]).permute(2, 0, 1) / 255
     picture = draw_grid([row(photo, 0.0), Row(1, "gray.png", gray, gray, gray)], 0.1)

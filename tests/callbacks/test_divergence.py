@@ -154,15 +154,21 @@ def test_spikes_are_caught_alike_after_resuming(program, poison, capsys, monkeyp
 
 
 def guarded(losses: list[float], **options: Any) -> list[int]:
-    """Returns which of these losses a guard calls wrong."""
-    guard = DivergenceGuard(**options)
-    found = []
-    for i, loss in enumerate(losses):
-        if guard._wrong(loss, 0.0) is None:
-            guard._note(loss)
-        else:
-            found.append(i)
-    return found
+    """Returns which of these losses a guard calls wrong; as norms of gradients they are judged alike."""
+    found: dict[str, list[int]] = {"loss": [], "gradient": []}
+    for what, steps in found.items():
+        guard = DivergenceGuard(**options)
+        for i, value in enumerate(losses):
+            loss, norm = (value, 0.5) if what == "loss" else (0.5, value)
+            wrong = guard._wrong(loss, norm)
+            if wrong is None:
+                guard._losses_before.note(loss)
+                guard._norms_before.note(norm)
+            else:
+                assert wrong[0] == what
+                steps.append(i)
+    assert found["loss"] == found["gradient"]
+    return found["loss"]
 
 
 def test_what_counts_as_a_spike():

@@ -22,6 +22,16 @@ RECIPE = {
     },
 }
 
+FILLING = {
+    "class_path": "img2img.tasks.Inpainting",
+    "init_args": {
+        "network": {
+            "class_path": "img2img.networks.RestorationUNet",
+            "init_args": {"channels": [8, 8], "blocks": 1, "in_channels": 4, "out_channels": 3, "residual": False},
+        }
+    },
+}
+
 UNCERTAIN = {
     "class_path": "img2img.tasks.UncertainRestoration",
     "init_args": {

@@ -18,9 +18,11 @@ import torch
 import img2img
 from tests.commands.models import save_model
 from tests.conftest import TINY
+from tests.pages import ROOT
 
 DDP = ["--trainer.strategy=ddp", "--trainer.devices=2"]
 EXACT = "--trainer.precision=64-true"
+CONFIGS = ROOT / "configs"
 
 
 def run(*argv: str, code: int = 0, meanwhile: Callable[[int], None] = lambda pid: None) -> str:
@@ -39,7 +41,7 @@ def run(*argv: str, code: int = 0, meanwhile: Callable[[int], None] = lambda pid
         try:
             meanwhile(process.pid)
             out, _ = process.communicate(timeout=200)
-        except subprocess.TimeoutExpired:
+        except BaseException:
             os.killpg(process.pid, signal.SIGKILL)  # the second process would go on alone
             raise
     assert process.returncode == code, out[-3000:]
@@ -114,14 +116,18 @@ def test_restore_writes_each_file_once_and_says_what_failed(photos, checkpoint):
     assert (report["restored"], report["failed"], len(report["files"])) == (10, 1, 11)
 
 
+def wait_until(condition: Callable[[], bool]) -> None:
+    limit = time.monotonic() + 150
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+
+
 def kill_second_when(there: Path, text: str) -> Callable[[int], None]:
     """Returns a function that kills the second process as soon as a file holds a text."""
 
     def kill(first: int) -> None:
-        limit = time.monotonic() + 150
-        while not (there.exists() and text in there.read_text()):
-            assert time.monotonic() < limit
-            time.sleep(0.02)
+        wait_until(lambda: there.exists() and text in there.read_text())
         psutil.Process(first).children()[0].kill()
 
     return kill
@@ -154,6 +160,52 @@ def test_fit_says_that_a_process_was_killed(flags):
     assert "process 1 of 2 was killed (SIGKILL" in out
     assert out.count("img2img fit: error: another process of this run was lost") == 1
     assert "Traceback" not in out
+
+
+SLOWLY = """
+import time
+from pathlib import Path
+from img2img.data import CorruptedPairs
+
+class Slowly(CorruptedPairs):
+    def prepare_data(self):
+        Path("preparing").write_text("now")
+        time.sleep(PAUSE)
+        super().prepare_data()
+"""
+"""Data that take long to prepare, which the first process does."""
+
+
+def with_slow_data(flags: list[str], pause: float) -> list[str]:
+    Path("slowly.py").write_text(SLOWLY.replace("PAUSE", str(pause)))
+    config = (CONFIGS / "denoise.yaml").read_text().replace("class_path: CorruptedPairs", "class_path: slowly.Slowly")
+    Path("slow.yaml").write_text(config)
+    return ["slow.yaml" if flag == "denoise.yaml" else flag for flag in flags]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stopped", [0, 1])
+def test_a_process_that_stops_without_a_word_while_data_are_prepared_does_not_hang_the_others(flags, stopped):
+    """As when a host hangs, or its network is gone: nothing closes the connections."""
+    flags = [*with_slow_data(flags, pause=5), "--trainer.max_steps=2", "--trainer.timeout=45"]
+
+    def stop(first: int) -> None:
+        wait_until(Path("preparing").exists)
+        two = [psutil.Process(first), psutil.Process(first).children()[0]]
+        two[stopped].suspend()
+        if stopped == 0:  # it cannot take note of the end of the other one, which waits for it
+            wait_until(lambda: two[1].status() == psutil.STATUS_ZOMBIE)
+            two[0].kill()
+
+    out = run("-m", "img2img", "fit", *flags, code=1 if stopped else -signal.SIGKILL, meanwhile=stop)
+    assert out.count("img2img fit: error: another process of this run was lost, or did not answer for 45 s") == 1
+    assert "Traceback" not in out
+
+
+@pytest.mark.slow
+def test_processes_wait_for_data_that_take_longer_than_the_timeout(flags):
+    flags = [*with_slow_data(flags, pause=60), "--trainer.max_steps=2", "--trainer.timeout=45"]
+    assert "Done" in run("-m", "img2img", "fit", *flags)
 
 
 @pytest.mark.slow

@@ -34,11 +34,12 @@ def test_restoring_training_and_scoring_need_no_network(photos):
     Path("refusing").mkdir()
     Path("refusing/sitecustomize.py").write_text(REFUSE)
     environment = os.environ | {"PYTHONPATH": str(Path("refusing").absolute())}
+    best = "runs/anomaly_autoencoder/0/best.ckpt"
     for arguments in (
         ["restore", "photos", "out", "--model=denoise", "--accelerator=cpu", "--html"],
         ["fit", "--config=denoise.yaml", *TINY, "--data.root=photos", "--trainer.max_steps=2", "--data.num_workers=1"],
-        ["fit", "--config=anomaly.yaml", *SMALL, "--data.image_size=[32,32]"],
-        ["score", "photos", "out.csv", "--model=runs/anomaly/0/best.ckpt", "--accelerator=cpu", "--maps=maps"],
+        ["fit", "--config=anomaly_autoencoder.yaml", *SMALL, "--data.image_size=[32,32]"],
+        ["score", "photos", "out.csv", f"--model={best}", "--accelerator=cpu", "--maps=maps"],
     ):
         program = Path(sys.executable).with_name("img2img")
         done = subprocess.run([program, *arguments], env=environment, capture_output=True, text=True, timeout=300)

@@ -75,8 +75,8 @@ def test_an_autoencoder_keeps_its_statistics(photos):
         "--data.batch_size=2",
     ]
     quick = ["--trainer.max_steps=2", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]
-    main(["fit", "--config", "anomaly.yaml", f"--data.root={photos}", *sizes, *small, *quick])
-    best = Path("runs/anomaly/0/best.ckpt")
+    main(["fit", "--config", "anomaly_autoencoder.yaml", f"--data.root={photos}", *sizes, *small, *quick])
+    best = Path("runs/anomaly_autoencoder/0/best.ckpt")
     packed = img2img.pack(best, "mine.safetensors", precision="float32").model
     for name, model in (("a", best), ("b", packed)):
         main(["score", str(photos), f"{name}.csv", "--model", str(model)])

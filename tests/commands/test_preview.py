@@ -15,7 +15,7 @@ from img2img.training.preview import _applied
 
 @pytest.mark.parametrize("config", [path.name for path in shipped_configs()])
 def test_every_config_can_be_previewed(config, data_flags, capsys):
-    whole = config in ("anomaly.yaml", "autoencode.yaml", "pca.yaml", "vae.yaml")  # scaled, not cropped
+    whole = config in ("anomaly_autoencoder.yaml", "autoencode.yaml", "pca.yaml", "vae.yaml")  # scaled, not cropped
     size = "--data.image_size=[32,32]" if whole else "--data.crop_size=32"
     main(["preview", "pairs.png", "--config", config, *data_flags(config), size])
     picture = np.array(Image.open("pairs.png"))

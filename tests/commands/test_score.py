@@ -58,13 +58,28 @@ def test_advice_comes_first_and_the_table_can_be_whole(models, parts, capsys):
     ranked = sorted(rows, key=lambda row: -float(row["neighbour"]))
     assert listed == [row["path"] for row in ranked[:10]]
     table = lines[start + 11 :]
+    heads = ["AUROC", "PCA's", "AP", "PCA's", "AUPRO", "PCA's", "F1", "PCA's", "precision", "recall"]
+    assert table[0].split() == heads
     assert [line.split()[:2] for line in table[1:3]] == [["spot", "neighbour"], ["pixels", table[2].split()[1]]]
+    assert [len(line.split()) for line in table[1:3]] == [10, 11], "AUPRO is of maps"
     assert "mahalanobis" not in printed
 
     main([*command, "--overwrite", "--all-scores"])
-    table = capsys.readouterr().out.split("PCA's\n")[1].splitlines()
+    table = capsys.readouterr().out.split("recall\n")[1].splitlines()
     names = [re.findall(r"[a-z_]+", line)[-1] for line in table]
     assert names == ["neighbour", "error", "top_error", "local_error", "mahalanobis", "pixels"]
+
+
+def test_the_report_is_written_and_named(models, parts, capsys):
+    command = ["score", str(parts), "out.csv", "--model", str(models / "convolutional.ckpt"), "--html=r.html", *ON_CPU]
+    main(command)
+    assert capsys.readouterr().out.rstrip().endswith("report: r.html")
+    assert Path("r.html").read_text("utf-8").count('<article class="card"') == 12
+    Path("out.csv").unlink()
+    with pytest.raises(SystemExit):
+        main(command)
+    assert "r.html is there already; give --overwrite" in capsys.readouterr().err
+    assert not Path("out.csv").exists(), "refused before anything is written"
 
 
 def test_images_that_were_trained_on_are_said_to_be(models, parts, capsys):
@@ -74,6 +89,15 @@ def test_images_that_were_trained_on_are_said_to_be(models, parts, capsys):
     printed = capsys.readouterr().out
     assert "16 of these images were trained on, and are left out" in printed
     assert "of 6 normal image(s)" in printed
+    assert "near-duplicates" not in printed
+
+
+def test_near_duplicates_are_named(models, parts, capsys):
+    image = Image.open(models / "trained-on" / "train" / "03.png")
+    image.point(lambda value: 0.8 * value).crop((1, 1, *image.size)).save(parts / "good" / "again.png")
+    main(["score", str(parts), "out.csv", "--model", str(models / "linear.ckpt"), *ON_CPU])
+    said = "1 of these images are near-duplicates of training images, and say little about new parts: good/again.png"
+    assert said in capsys.readouterr().out
 
 
 def test_a_folder_without_labels_is_scored_without_figures(models, parts, capsys):

@@ -24,7 +24,7 @@ def mask_folder(photos: Path) -> Path:
     return photos.parent / "masks"
 
 
-AUTOENCODERS = ("anomaly.yaml", "autoencode.yaml", "pca.yaml", "vae.yaml")
+AUTOENCODERS = ("anomaly_autoencoder.yaml", "autoencode.yaml", "pca.yaml", "vae.yaml")
 
 
 @pytest.mark.parametrize("config", [path.name for path in shipped_configs() if path.name not in AUTOENCODERS])

@@ -267,6 +267,12 @@ def test_a_damaged_kept_file_is_fetched_again(bucket, photos):
 def test_what_is_wrong_with_an_address_is_said(bucket, photos, monkeypatch):
     with pytest.raises(UserError, match=r"s3://photographs/nothing holds no shards"):
         data_of(f"{bucket}/nothing")
+    remote.upload(next(photos.rglob("*.png")), Path(f"s3:/{bucket[5:]}/plain/a.png"))
+    with pytest.raises(UserError) as plain:  # photographs that are not in shards
+        data_of(f"{bucket}/plain")
+    assert str(plain.value) == (
+        "s3://photographs/plain holds no shards; write them with: img2img shard PHOTOS s3://photographs/plain"
+    )
     with pytest.raises(UserError, match=r"ftp://x/y: images are read from folders and from s3://, gs://"):
         data_of("ftp://x/y")
     img2img.shard(str(photos), f"{bucket}/taken")

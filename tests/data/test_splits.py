@@ -1,10 +1,13 @@
 import shutil
+from collections.abc import Sequence
+from pathlib import Path
 from typing import get_args
 
 import pytest
 from PIL import Image
 
 from img2img.data.splits import Split, find_split, mix, resolve_root, whole_folder
+from img2img.errors import UserError
 
 
 @pytest.fixture
@@ -99,3 +102,51 @@ def test_pictures_of_earlier_runs_are_left_out(tmp_path, photo):
         *(f"{number}.png" for number in range(4)),
         "runs/abroad/grid.png",
     ]
+
+
+@pytest.fixture
+def series(tmp_path, photo) -> Path:
+    """A folder of 13 parts with one to four photographs each, 31 in all."""
+    for part in range(13):
+        for shot in range(1 + part * 7 % 4):
+            Image.fromarray(photo[:9, :9]).save(tmp_path / f"part{part}_{1000 * part + 10 * shot}.png")
+    return tmp_path
+
+
+def part_numbers(paths: Sequence[Path]) -> set[str]:
+    return {path.stem.split("_")[0] for path in paths}
+
+
+@pytest.mark.parametrize("group_by", [11, r"part(\d+)_"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_photographs_of_a_part_stay_on_one_side(series, group_by, seed):
+    parts = {split: find_split(series, split, seed, 0.2, "", group_by).paths for split in get_args(Split)}
+    assert sum(map(len, parts.values())) == len(set().union(*parts.values())) == len(list(series.iterdir()))
+    shown = {split: part_numbers(paths) for split, paths in parts.items()}
+    assert not shown["train"] & shown["val"] | shown["train"] & shown["test"] | shown["val"] & shown["test"]
+    held_out = round(0.2 * len(list(series.iterdir())))
+    assert held_out - 3 <= len(parts["val"]) <= held_out
+    assert held_out - 3 <= len(parts["test"]) <= held_out
+    assert list(parts["train"]) == sorted(parts["train"], key=lambda path: path.name)
+    by_image = {split: find_split(series, split, seed, 0.2).paths for split in get_args(Split)}
+    assert part_numbers(by_image["train"]) & part_numbers(by_image["val"]), "without it, they do not"
+
+
+def test_a_part_larger_than_the_share_is_trained_on(tmp_path, photo):
+    for part, count in (("a", 20), ("b", 2), ("c", 3)):
+        for shot in range(count):
+            Image.fromarray(photo[:9, :9]).save(tmp_path / f"{part}_{shot}.png")
+    for seed in range(3):
+        parts = {split: find_split(tmp_path, split, seed, 0.04, "", "^(.)").paths for split in get_args(Split)}
+        assert {path.name[0] for path in parts["train"]} == {"a"}
+        assert [len(parts["val"]), len(parts["test"])] == [2, 3], "the smallest, where none fits"
+
+
+def test_grouping_that_leaves_nothing_to_divide_is_said(series):
+    with pytest.raises(UserError, match=r"--data.group_by 5000 finds 1 part\(s\) in .*: too few to split"):
+        find_split(series, "val", 0, 0.1, "", 5000)
+
+
+def test_a_folder_that_is_divided_already_is_not_grouped(photos):
+    with pytest.raises(UserError, match=r"is divided already, into train/ and others: leave out --data.group_by"):
+        find_split(photos, "val", 0, 0.1, "", 5)

@@ -1,5 +1,7 @@
 """Pictures that the tests of this folder share."""
 
+import io
+
 import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageCms
@@ -36,3 +38,20 @@ def error(actual, expected):
 def pillow_pixels(path):
     with Pillow.open(path) as file:
         return np.array(file)
+
+
+def rle_bmp(side: int) -> bytes:
+    """A BMP of a few hundred bytes that claims side × side pixels and holds them, run-length encoded."""
+    body, left = bytes([255, 7]), side * side - 255
+    while left >= side:
+        up = min(255, left // side)
+        body, left = body + bytes([0, 2, 0, up]), left - up * side
+    while left:
+        body, left = body + bytes([0, 2, min(255, left), 0]), left - min(255, left)
+    file = io.BytesIO()
+    Pillow.new("P", (1, 1)).save(file, "BMP")
+    head = bytearray(file.getvalue()[: 54 + 1024])
+    head[10:14] = (54 + 1024).to_bytes(4, "little")
+    head[18:26] = side.to_bytes(4, "little") * 2
+    head[30:38] = (1).to_bytes(4, "little") + (len(body) + 2).to_bytes(4, "little")
+    return bytes(head) + b"\0" * (54 + 1024 - len(head)) + body + b"\0\1"

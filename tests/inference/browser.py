@@ -72,10 +72,10 @@ class Browser:
         message, _, self._received = self._received.partition(b"\0")
         return json.loads(message)
 
-    def open(self, page: Path) -> None:
-        """Loads a page, and returns when it is loaded."""
+    def open(self, page: Path | str) -> None:
+        """Loads a page, a file or an address, and returns when it is loaded."""
         self.events.clear()
-        self.send("Page.navigate", url=page.as_uri())
+        self.send("Page.navigate", url=page if isinstance(page, str) else page.as_uri())
         while not any(event["method"] == "Page.loadEventFired" for event in self.events):
             self.events.append(self._receive())
 

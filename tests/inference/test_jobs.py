@@ -7,7 +7,8 @@ from PIL import Image
 
 from img2img.errors import UserError
 from img2img.imaging.formats import Header
-from img2img.inference.jobs import Job, in_groups, list_jobs, name_outputs, shard
+from img2img.inference.groups import in_groups, shard
+from img2img.inference.jobs import Job, list_jobs, name_outputs
 
 
 def job(name: str, width: int = 10, height: int = 10, pages: int = 1) -> Job:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import threading
 from pathlib import Path
 
@@ -15,31 +14,16 @@ import img2img
 from img2img.imaging.formats import Header
 from img2img.imaging.held import held_by_encoder
 from img2img.imaging.reading import read_header
-from img2img.inference.jobs import HUNGRY, Job, in_groups
+from img2img.inference.groups import HUNGRY, in_groups
+from img2img.inference.jobs import Job
 from img2img.inference.room import Room
 from img2img.tiling.planner import Planner
 from tests.commands.models import RECIPE, save_model
 from tests.commands.restoring import code_of
-from tests.imaging.samples import noise
+from tests.imaging.samples import noise, rle_bmp
 
 SIDE = 200
-
-
-def rle_bmp(side: int) -> bytes:
-    """A BMP of a few hundred bytes that claims side × side pixels and holds them, run-length encoded."""
-    body, left = bytes([255, 7]), side * side - 255
-    while left >= side:
-        up = min(255, left // side)
-        body, left = body + bytes([0, 2, 0, up]), left - up * side
-    while left:
-        body, left = body + bytes([0, 2, min(255, left), 0]), left - min(255, left)
-    file = io.BytesIO()
-    Image.new("P", (1, 1)).save(file, "BMP")
-    head = bytearray(file.getvalue()[: 54 + 1024])
-    head[10:14] = (54 + 1024).to_bytes(4, "little")
-    head[18:26] = side.to_bytes(4, "little") * 2
-    head[30:38] = (1).to_bytes(4, "little") + (len(body) + 2).to_bytes(4, "little")
-    return bytes(head) + b"\0" * (54 + 1024 - len(head)) + body + b"\0\1"
+WHOLE = "because their format, or that of their mask or reference, is decoded or encoded whole"
 
 
 def save(path: Path, **options) -> Path:
@@ -91,7 +75,7 @@ def test_a_bomb_is_refused_with_what_would_be_enough_and_the_others_are_restored
     assert (tmp_path / "in" / "bomb.bmp").stat().st_size < 2000
     model = save_model(tmp_path / "model.ckpt")
     argv = ["restore", str(tmp_path / "in"), str(tmp_path / "out"), f"--model={model}", "--accelerator=cpu"]
-    said = "20000×20000 pixels need 2.5 GB of memory, because their format is decoded or encoded whole, but only 1.5 "
+    said = f"20000×20000 pixels need 2.5 GB of memory, {WHOLE}, but only 1.5 "
     for more in ([], ["--tile=64"]):
         assert code_of([*argv, "--memory=1500MB", "--dry_run", *more]) == 0
         shown = capsys.readouterr().out

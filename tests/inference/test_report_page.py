@@ -11,7 +11,6 @@ from PIL import Image as Pillow
 
 from img2img.inference.journal import Record
 from img2img.inference.report_page import write_report_page
-from tests.inference.browser import COMMAND, Browser
 
 HOSTILE = [
     "<img src=http://example.invalid/x.png onerror=\"document.title='run'\">.png",
@@ -33,15 +32,6 @@ def entry(name="a.png", status="restored", reason="", before=None, after=None, s
     size = (0, 0) if status == "failed" else (320, 320)
     pictures = {which: data for which, data in (("before", before), ("after", after)) if data is not None}
     return Record(name, f"in/{name}", status, reason, *size, seconds=1.5, scores=scores or {}), pictures
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    if COMMAND is None:
-        pytest.skip("no Chromium on this machine")
-    browser = Browser(tmp_path_factory.mktemp("browser"))
-    yield browser
-    browser.close()
 
 
 @pytest.fixture

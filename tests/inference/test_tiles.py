@@ -5,7 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from img2img.inference.jobs import in_groups, list_jobs
+from img2img.inference.groups import in_groups
+from img2img.inference.jobs import list_jobs
 from img2img.inference.tiles import read_ahead, tile_batches
 from img2img.tiling.geometry import Cut, tiling_by_side
 

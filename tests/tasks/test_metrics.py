@@ -13,6 +13,7 @@ from img2img.tasks.metrics import (
     DeltaE2000,
     HolePSNR,
     Images,
+    MaskPrecision,
     as_8_bit,
     psnr,
 )
@@ -91,7 +92,19 @@ def test_metrics_of_colour_say_nothing_of_gray_images():
 
 def test_ssim_needs_eleven_pixels(images):
     assert 0 < SSIM()(images)["ssim"] < 1
-    assert SSIM()(Images(*(t[..., :10, :] for t in images))) == {}
+    assert SSIM()(Images(*(part[..., :10, :] for part in images[:4]))) == {}
+
+
+def test_the_precision_of_a_mask_is_that_of_ranking_its_pixels():
+    mask, found = torch.zeros(1, 1, 1, 4), torch.tensor([0.9, 0.8, 0.3, 0.1]).view(1, 1, 1, 4)
+    mask[..., [0, 2]] = 1
+    images = Images(*[torch.zeros(1, 3, 1, 4)] * 3, mask, found)
+    assert MaskPrecision()(images)["pixel_ap"] == pytest.approx((1 + 2 / 3) / 2), "found first and third"
+    assert MaskPrecision()(images._replace(mask=torch.zeros_like(mask))) == {}
+    assert MaskPrecision()(images._replace(mask_found=None)) == {}
+    assert MaskPrecision().caption({"pixel_ap": 0.5}) == "pixel AP 0.500"
+    assert MaskPrecision().caption({"pixel_ap": 0.5, "auroc": 0.25}) == "AUROC 0.250, pixel AP 0.500"
+    assert MaskPrecision().caption({"psnr": 30}) == ""
 
 
 def test_captions_put_before_and_after_into_words():

@@ -8,6 +8,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from img2img.tasks import SharedGaussian
 from tests.tasks.decoded import decoded
+from tests.tasks.small_vae import tiny
 
 
 def test_shared_gaussian_trains_at_the_best_sigma(images):
@@ -100,25 +101,40 @@ def test_averaged_buffers_are_a_sigma_all_along():
     assert averaged.module.frozen
 
 
-def _rank(rank: int, store: str, results: multiprocessing.SimpleQueue) -> None:
+IMAGES = torch.tensor([0.1, 0.3, 0.2, 0.6]).reshape(4, 1, 1, 1).expand(4, 1, 2, 2) + torch.eye(2) / 10
+WEIGHT = 0.3
+
+
+def _learn(images: torch.Tensor, free_bits: float = 0.0) -> tuple[float, float, float]:
+    """The running mean, the loss of a decoder with one weight, and its gradient; the latent's cost is not linear."""
+    likelihood, weight = SharedGaussian(), torch.tensor(WEIGHT, requires_grad=True)
+    loss = likelihood.training_loss(weight * images.square() - 0.5, images)
+    loss = loss + tiny(free_bits=free_bits).charged((weight * images).flatten(1).mean(1).mean(0, keepdim=True))
+    loss.backward()
+    return float(likelihood.mean_square), loss.item(), float(weight.grad)
+
+
+def _rank(rank: int, store: str, results: multiprocessing.SimpleQueue, free_bits: float) -> None:
     torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
-    likelihood, target = SharedGaussian(), torch.full((1, 1, 2, 2), 0.5)
-    with torch.no_grad():
-        loss = likelihood.training_loss(torch.full_like(target, 0.1 + 0.2 * rank), target)
-    results.put((rank, float(likelihood.mean_square), float(loss)))
+    results.put(_learn(IMAGES[2 * rank : 2 * rank + 2], free_bits))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-def test_ranks_agree_on_sigma_and_train_at_their_own(tmp_path):
+@pytest.mark.parametrize("free_bits", [0.0, 0.1])  # one rank's mean is below, that of both above
+def test_two_ranks_learn_what_one_with_both_batches_learns(tmp_path, free_bits):
     context = multiprocessing.get_context("fork")  # a child of few numbers, which needs no threads
     results = context.SimpleQueue()
-    ranks = [context.Process(target=_rank, args=(i, str(tmp_path / "store"), results), daemon=True) for i in range(2)]
+    store = str(tmp_path / "store")
+    ranks = [context.Process(target=_rank, args=(i, store, results, free_bits), daemon=True) for i in range(2)]
     for process in ranks:
         process.start()
     for process in ranks:
         process.join(30)
         assert process.exitcode == 0
-    for rank, mean_square, loss in (results.get() for _ in ranks):
-        assert mean_square == pytest.approx((0.01 + 0.09) / 2, rel=1e-5)
-        own = (0.1 + 0.2 * rank) ** 2
-        assert loss == pytest.approx(2 * (math.log(2 * math.pi * own) + 1), rel=1e-3)
+    found = [results.get() for _ in ranks]
+    mean_square, loss, gradient = _learn(IMAGES, free_bits)
+    assert [own[0] for own in found] == pytest.approx([mean_square] * 2, rel=1e-5), "one σ for all"
+    assert sum(own[1] for own in found) / 2 == pytest.approx(loss, rel=1e-5)
+    assert sum(own[2] for own in found) / 2 == pytest.approx(gradient, rel=1e-5), "as training averages them"
+    apart = sum(_learn(IMAGES[i : i + 2], free_bits)[2] for i in (0, 2)) / 2
+    assert apart != pytest.approx(gradient, rel=1e-2), "each with its own σ, it would be another one"

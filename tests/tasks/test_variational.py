@@ -88,7 +88,7 @@ class Follow(Callback):
 
 def test_the_weight_of_the_divergence_rises_to_beta_and_the_loss_is_in_nats_a_value(faces):
     task, follow = tiny(beta=4.0, kl_warmup=0.5), Follow()
-    trainer_of(max_steps=8, callbacks=[follow]).fit(task, datamodule=data_of(faces))
+    trainer_of(max_steps=8, callbacks=[follow], log_every_n_steps=1).fit(task, datamodule=data_of(faces))
     assert [step["train/kl_weight"] for step in follow.steps] == pytest.approx([0, 1, 2, 3, 4, 4, 4, 4])
     for step in follow.steps:
         nats = -step["train/log_likelihood"] + step["train/kl_weight"] * step["train/kl"]
