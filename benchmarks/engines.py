@@ -33,12 +33,12 @@ from benchmarks import measuring
 from img2img.corruptions import GaussianNoise
 from img2img.errors import UserError
 from img2img.exporting.core import contract_of
-from img2img.exporting.engines import as_8_bit, missing
+from img2img.exporting.engines import missing
 from img2img.exporting.exported_task import open_exported
 from img2img.exporting.peak import peak_memory
 from img2img.exporting.sessions import ENGINES, package
 from img2img.exporting.writing import write_onnx, write_openvino
-from img2img.tasks.metrics import PSNR
+from img2img.tasks.metrics import PSNR, as_8_bit
 
 OF_TORCH = ("eager", "bf16", "compiled")
 Way = Callable[[Tensor], Tensor]

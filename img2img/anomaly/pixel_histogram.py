@@ -116,4 +116,5 @@ def aupro(normal: PixelHistogram, regions: PixelHistogram) -> float:
     end = int(within.sum())
     share = (MOST_FALSE - false[end - 1]) / (false[end] - false[end - 1])
     reached = np.append(overlap[within], overlap[end - 1] + share * (overlap[end] - overlap[end - 1]))
-    return float(np.trapezoid(reached, at_most) / MOST_FALSE)
+    area = np.diff(at_most) @ (reached[1:] + reached[:-1]) / 2  # `np.trapezoid` is of NumPy 2
+    return float(area / MOST_FALSE)

@@ -1,4 +1,4 @@
-"""Catches what would spoil a run: losses, gradients and weights that are not finite, and spikes of the loss."""
+"""Catches what would spoil a run: losses, gradients and weights that are not finite, and spikes of the first two."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Recent:
 
 
 class DivergenceGuard(Callback):
-    """Skips steps whose loss or gradient is not finite or whose loss spikes, or stops at the first one.
+    """Skips steps whose loss or gradient is not finite or spikes, or stops at the first one.
 
     A skipped step leaves weights, optimizer and averaged weights as they were, on all ranks alike, and its samples are
     printed. Training stops after 10 skipped steps in a row, at a checkpoint whose weights are not finite, and at a

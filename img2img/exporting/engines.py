@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import platformdirs
 import torch
 from torch import Tensor
 
+from img2img.data.cache import cache_folder
 from img2img.errors import UserError
 from img2img.exporting.contract import digest_of
 from img2img.exporting.core import contract_of
@@ -35,6 +35,7 @@ from img2img.imaging.values import to_float
 from img2img.shipped import shipped_folder
 from img2img.tasks import Colorization, Restoration
 from img2img.tasks.colour import luma
+from img2img.tasks.metrics import as_8_bit, psnr
 from img2img.version import __version__
 
 NEEDS = {"onnxruntime": ("onnxruntime", "onnx", "onnxscript"), "mnn": ("MNN", "onnx", "onnxscript")}
@@ -127,8 +128,8 @@ def _check_installed(engine: str) -> None:
 
 
 def engines_folder() -> Path:
-    """Returns the folder of exported models, in `$IMG2IMG_CACHE` or the operating system's folder for caches."""
-    return Path(os.environ.get("IMG2IMG_CACHE") or platformdirs.user_cache_dir("img2img")) / "engines"
+    """Returns the folder of exported models, beside the cache of decoded images."""
+    return cache_folder().parent / "engines"
 
 
 def _tried(task: Restoration, engines: list[str], precision: str) -> tuple[Path, dict[str, Trial]]:
@@ -182,7 +183,7 @@ def try_engines(task: Restoration, file: Path, engines: list[str], precision: st
     return {
         name: Trial(
             float((as_8_bit(output) == as_8_bit(correct)).float().mean()),
-            max(0.0, psnr(correct, clean) - psnr(output, clean)),
+            max(0.0, psnr(as_8_bit(correct), clean) - psnr(as_8_bit(output), clean)),
             float((output - correct).abs().max()),
             megapixels / statistics.median(seconds[name]),
             memory[name],
@@ -208,17 +209,6 @@ def photograph(task: Restoration) -> tuple[Tensor, Tensor | None, Tensor]:
         return image, None, clean
     holes = torch.rand(1, 1, *image.shape[-2:], generator=torch.Generator().manual_seed(0)) < 0.3
     return image, holes.float(), clean
-
-
-def as_8_bit(image: Tensor) -> Tensor:
-    """Returns the levels 0 to 255 of an image in [0, 1]."""
-    return (image.clamp(0, 1) * 255).round()
-
-
-def psnr(image: Tensor, clean: Tensor) -> float:
-    """Returns the PSNR in dB after rounding to 8 bits; of equal images, that of half a level of error."""
-    error = float((as_8_bit(image) - as_8_bit(clean)).double().square().mean())
-    return 10 * float(np.log10(255**2 / max(error, 0.25)))
 
 
 def _in(precision: str, task: Restoration, image: Tensor, mask: Tensor | None) -> Tensor:

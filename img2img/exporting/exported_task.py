@@ -13,7 +13,7 @@ from img2img.exporting.sessions import ENGINES, OPENERS, open_session
 from img2img.networks import ReceptiveField
 from img2img.tasks import Restoration
 from img2img.tasks.colorization import to_gray
-from img2img.tasks.restoration import through_channels
+from img2img.tasks.uncertain import estimated_through_channels
 
 RESTORABLE = (".onnx", ".xml")
 """Suffixes of the exported files that restore; opening a .pt2 file of somebody else's could run code."""
@@ -76,9 +76,7 @@ class ExportedRestoration(Restoration):
         if self.colourises:
             return self(to_gray(image))  # type: ignore[no-any-return]
         if uncertainty:
-            both = through_channels(lambda seen: torch.cat(self.estimate(seen)), image, None, self.in_channels)
-            restored, sigma = both.chunk(2)
-            return torch.cat([restored, sigma.mean(1, keepdim=True)], dim=1)
+            return estimated_through_channels(self.estimate, image, self.in_channels)
         return super().restore_once(image, mask)
 
     def restore_tile(

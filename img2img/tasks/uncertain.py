@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -126,9 +127,19 @@ class UncertainRestoration(Restoration):
         """
         if not uncertainty:
             return super().restore_once(image, mask)
-        both = through_channels(lambda seen: torch.cat(self.estimate(seen)), image, None, self.in_channels)
-        restored, sigma = both.chunk(2)
-        return torch.cat([restored, sigma.mean(1, keepdim=True)], dim=1)
+        return estimated_through_channels(self.estimate, image, self.in_channels)
+
+
+def estimated_through_channels(
+    estimate: Callable[[Tensor], tuple[Tensor, Tensor]], image: Tensor, channels: int
+) -> Tensor:
+    """Returns restored images N×C×H×W with σ as one more channel, by an estimate for `channels` channels.
+
+    See `through_channels`.
+    """
+    both = through_channels(lambda seen: torch.cat(estimate(seen)), image, None, channels)
+    restored, sigma = both.chunk(2)
+    return torch.cat([restored, sigma.mean(1, keepdim=True)], dim=1)
 
 
 def split(raw: Tensor) -> tuple[Tensor, Tensor]:
