@@ -17,6 +17,7 @@ import contextlib
 import importlib
 import io
 import json
+import math
 import os
 import platform
 import statistics
@@ -115,10 +116,13 @@ def shares_of(config: str, steps: int, from_step: int, folder: Path, flags: list
 
 def share_of_validation(config: str, run: Run) -> float:
     """Returns the share of the validations in a run as long as the config says."""
+    from img2img.training.cli import TRAINER_DEFAULTS
     from img2img.training.preflight import find_config, read_config
 
-    trainer = read_config(find_config(f"{config}.yaml"))["trainer"]
-    validations = trainer["max_steps"] / trainer.get("val_check_interval", 100) * run.clock.validation
+    trainer = TRAINER_DEFAULTS | read_config(find_config(f"{config}.yaml"))["trainer"]
+    validations = (
+        math.ceil(trainer["max_steps"] / trainer["val_check_interval"]) * run.clock.validation
+    )  # one at the end
     training = trainer["max_steps"] * _pixels(run.clock.batch) / run.speed
     return float(validations / (validations + training))
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from img2img.tasks.recipe import build as build
     from img2img.tasks.recipe import load as load
     from img2img.training.packing import pack as pack
+    from img2img.training.sweep import sweep as sweep
 
 # albumentations asks a package index for updates at each import, in every worker process, unless told not to.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -52,6 +53,7 @@ _MODULES = {
     "sample": "latents.sampling",
     "score": "anomaly.scoring",
     "shard": "data.sharding",
+    "sweep": "training.sweep",
     "traverse": "latents.traversal",
 }
 """Where the public functions are defined."""

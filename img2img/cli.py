@@ -35,6 +35,7 @@ COMMANDS = {
     "interpolate": ("interpolate", "draw the steps from one image to another: img2img interpolate a.png b.png way.gif"),
     "traverse": ("traverse", "draw how each latent changes an image: img2img traverse a.png latents.png"),
     "edit": ("edit", "add an attribute to images: img2img edit in/ out/ --from neutral/ --to smile/"),
+    "sweep": ("sweep", "train with many settings, and find the best: img2img sweep --set model.lr=log:1e-4..3e-3 …"),
     "watch": ("watch", "open TensorBoard on the runs, with every image step kept"),
     "schema": ("schema", "write a JSON schema of the configs, for completion in editors"),
     "configs": ("configs", "list the configs that come with the program"),

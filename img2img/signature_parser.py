@@ -17,6 +17,7 @@ def parser_of(
     positional: Collection[str] = ("input", "output"),
     names: Mapping[str, str] | None = None,
     shared: Sequence[Callable[..., Any]] = (),
+    without: Collection[str] = (),
 ) -> argparse.ArgumentParser:
     """Returns the parser of a command.
 
@@ -30,6 +31,7 @@ def parser_of(
         positional: Parameters that are given by position.
         names: Options whose names differ from their parameters', such as `{"start": "from"}`.
         shared: Classes or functions whose parameters the function takes as `**kwargs`.
+        without: Parameters that are no options.
     """
     parser = _Parser(f"img2img {command}", description=parse(inspect.getdoc(function) or "").short_description)
     for source in (function, *shared):
@@ -37,7 +39,7 @@ def parser_of(
         for name, parameter in inspect.signature(source).parameters.items():
             if name == "progress":
                 parser.set_defaults(progress=True)
-            elif parameter.kind is not inspect.Parameter.VAR_KEYWORD:
+            elif parameter.kind is not inspect.Parameter.VAR_KEYWORD and name not in without:
                 _add(parser, parameter, texts.get(name, ""), name in positional, (names or {}).get(name, name))
     return parser
 

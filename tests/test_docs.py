@@ -102,6 +102,8 @@ def overrides(arguments: Sequence[str]) -> list[str]:
     command = arguments[0]
     if command in ("fit", "validate", "test", "predict"):
         return training_flags(arguments)
+    if command == "sweep":
+        return [*training_flags(["fit", *arguments[1:]]), "--trials=1"]
     if command == "preview":
         return ["--data.crop_size=16", "--n=4"]
     if command in ("models", "configs", "export", "pack", "schema", "evaluate-latents", "watch", "shard"):

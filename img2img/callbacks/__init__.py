@@ -15,3 +15,4 @@ from img2img.callbacks.progress import Progress as Progress
 from img2img.callbacks.projector import LatentProjector as LatentProjector
 from img2img.callbacks.record import RunRecord as RunRecord
 from img2img.callbacks.throughput import Throughput as Throughput
+from img2img.callbacks.trial import TrialReport as TrialReport

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +9,12 @@ from typing import Any
 
 import numpy as np
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from img2img.callbacks.checkpoints import run_folder
 from img2img.callbacks.collector import ValidationCollector
+from img2img.callbacks.pictures import log_picture
 from img2img.imaging.drawing import PAPER, draw_row, mark_mask, write_line
 from img2img.imaging.parts import appearing
 from img2img.tasks.gather import gather
@@ -41,8 +39,8 @@ class ReconstructionGrid(ValidationCollector[Row]):
 
     What the task estimates beside the output follows: σ, or the mask and its estimate.
 
-    The grid goes to TensorBoard as one image per step and, as `grid.png`, beside the checkpoints. Captions give the
-    task's first metric before and after; the mask that the network gets is drawn in red-violet. The error map is
+    The grid goes to the run's loggers as one image per step and, as `grid.png`, beside the checkpoints. Captions give
+    the task's first metric before and after; the mask that the network gets is drawn in red-violet. The error map is
     |output - target| on a fixed scale, so that grids of different steps can be compared; σ has the same scale.
 
     Args:
@@ -87,21 +85,9 @@ class ReconstructionGrid(ValidationCollector[Row]):
         folder = Path(run_folder(trainer))  # on every rank, so before the others return
         if not rows or not trainer.is_global_zero:
             return
-        picture = draw_grid(rows, self.error_scale)
-        encoded = io.BytesIO()  # once for both; PNG's default level takes twice as long for nothing
-        Image.fromarray(picture).save(encoded, "PNG", compress_level=1)
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                from tensorboard.compat.proto.summary_pb2 import Summary
-
-                height, width = picture.shape[:2]
-                image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=encoded.getvalue())
-                summary = Summary(value=[Summary.Value(tag="reconstructions", image=image)])
-                logger.experiment._get_file_writer().add_summary(summary, trainer.global_step)
-            elif hasattr(logger, "log_image"):  # W&B's, and loggers like it
-                logger.log_image("reconstructions", [picture], step=trainer.global_step)
+        png = log_picture(trainer, "reconstructions", draw_grid(rows, self.error_scale))
         with appearing(folder / "grid.png") as part:
-            part.write_bytes(encoded.getvalue())
+            part.write_bytes(png)
 
     def _crop(self, image: Tensor) -> Tensor:
         top, left = (max(0, (side - self.size) // 2) for side in image.shape[-2:])

@@ -1,4 +1,4 @@
-"""Pictures in TensorBoard of what an autoencoder's latents mean: samples, interpolations, traversals, axes."""
+"""Pictures of what an autoencoder's latents mean: samples, interpolations, traversals, axes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from img2img.callbacks.collector import ValidationCollector, boards
+from img2img.callbacks.pictures import log_picture
 from img2img.data import WholeImages
 from img2img.imaging.drawing import draw_sheet
 from img2img.tasks import Autoencoder, VariationalAutoencoder
@@ -37,14 +38,14 @@ class LatentPictures(ValidationCollector[tuple[int, Tensor]]):
     `interpolation` between two validation images; `traversal` of one of them along the latents that change it
     most; for a variational one `samples`, the mean images of fixed latents drawn from the prior, and the
     histogram `kl`, each latent's mean divergence; for a linear one, at the end of training, its principal `axes`.
-    Other tasks, and runs without TensorBoard, are left alone.
+    Other tasks, and runs without a logger, are left alone; the histogram is TensorBoard's alone.
     """
 
     def collect(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any
     ) -> Iterator[tuple[int, Tensor]]:
         """Yields the number and the latents of each image."""
-        if isinstance(pl_module, Autoencoder) and boards(trainer):
+        if isinstance(pl_module, Autoencoder) and trainer.loggers:
             latents = pl_module.encode(batch["input"]).float().cpu()
             for i, n in enumerate(batch["n"].tolist()):
                 if batch["counted"][i]:
@@ -74,9 +75,8 @@ class LatentPictures(ValidationCollector[tuple[int, Tensor]]):
             axes = principal_axes(task.network, task.statistics.pca, data.targets("train"))
             if axes is not None:
                 pictures["axes"] = draw_axes(axes, (task.network.in_channels, *task.network.image_size))
-        for board in boards(trainer):
-            for name, picture in pictures.items():
-                board.add_image(f"latents/{name}", picture, trainer.global_step, dataformats="HWC")
+        for name, picture in pictures.items():
+            log_picture(trainer, f"latents/{name}", picture)
 
 
 @torch.no_grad()

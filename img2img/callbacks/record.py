@@ -1,4 +1,4 @@
-"""The record of a run in TensorBoard: its config as text, and its settings beside its final metrics."""
+"""The record of a run in its loggers: its config as text, and its settings beside its final metrics."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from img2img.callbacks.collector import boards
+
 Config = dict[str, Any]
 
 
 class RunRecord(Callback):
-    """Writes the resolved config as text when training starts, and HParams with the final metrics when it ends.
+    """Gives the settings to the loggers; TensorBoard gets the config as text, and HParams with the final metrics, too.
 
     Args:
         config: The run's config as plain data.
@@ -24,24 +26,29 @@ class RunRecord(Callback):
         self.config = config
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Notes the settings for hparams.yaml, which the logger writes once, before training."""
-        if isinstance(trainer.logger, TensorBoardLogger):
-            trainer.logger.hparams.update(self._settings(trainer))
+        """Gives the settings to the loggers; TensorBoard's writes them once, before training, as hparams.yaml."""
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.hparams.update(self._settings(trainer))
+            else:
+                logger.log_hyperparams(self._settings(trainer))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the config as a YAML block."""
-        if trainer.is_global_zero and isinstance(trainer.logger, TensorBoardLogger):
-            text = yaml.safe_dump(self.config, sort_keys=False)
-            trainer.logger.experiment.add_text("config", f"```yaml\n{text}```")
+        text = yaml.safe_dump(self.config, sort_keys=False)
+        for board in boards(trainer) if trainer.is_global_zero else []:
+            board.add_text("config", f"```yaml\n{text}```")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the settings and the final validation's metrics to the HParams tab."""
-        if trainer.is_global_zero and isinstance(trainer.logger, TensorBoardLogger):
+        for logger in trainer.loggers if trainer.is_global_zero else []:
+            if not isinstance(logger, TensorBoardLogger):
+                continue
             final = {name: float(v) for name, v in trainer.callback_metrics.items() if name.startswith("val/")}
             # Under separate names: the logger writes them as scalars too, which would disturb the curves.
             metrics = {name.replace("val/", "final/", 1): value for name, value in final.items()}
             rate = {"lr": trainer.optimizers[0].param_groups[0]["initial_lr"]}
-            trainer.logger.log_hyperparams(rate | self._settings(trainer), metrics)
+            logger.log_hyperparams(rate | self._settings(trainer), metrics)
 
     def _settings(self, trainer: Trainer) -> dict[str, Any]:
         """Returns the length of the run and what was chosen, without how it is measured."""

@@ -44,7 +44,7 @@ from img2img.training.preflight import Arguments
 from img2img.training.runs import claim_run
 
 TRAINER_DEFAULTS = {
-    "val_check_interval": 100,  # batches, counted across epochs:
+    "val_check_interval": 400,  # batches, counted across epochs: with a last one at the end, below 5 % of a default run
     "check_val_every_n_epoch": None,
     "num_sanity_val_steps": 0,  # a new network returns its input; the first validation comes soon enough
     "log_every_n_steps": 10,
@@ -239,7 +239,7 @@ class CLI(LightningCLI):
         config["callbacks"] = list(config.get("callbacks") or [])
         if self.subcommand == "fit":
             callbacks += [own.PCABaseline(), own.LatentPictures(), own.FinalValidation(), own.Throughput()]
-            callbacks.append(self.interruption)
+            callbacks += [self.interruption, *own.TrialReport.wanted()]
             if isinstance(self.model, Autoencoder | Scorable):
                 callbacks.append(own.LeakCheck())
             if self.run_folder is not None:
