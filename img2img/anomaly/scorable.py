@@ -32,15 +32,17 @@ class Scorable(Protocol):
 
     A task is scorable if it has these members; it need not inherit from this class. Its own `on_save_checkpoint` and
     `on_load_checkpoint` keep what it has measured, and the thresholds, under `statistics` beside the recipe.
-    `AnomalySegmentation` is scorable, and `as_scorable` makes an autoencoder so.
+    `as_scorable` makes an autoencoder and an `AnomalySegmentation` so.
 
     Attributes:
-        recommended: The score whose threshold decides which images are abnormal.
         thresholds: Set by `calibrate`; empty before.
     """
 
-    recommended: str
     thresholds: Thresholds
+
+    @property
+    def recommended(self) -> str:
+        """The score whose threshold decides which images are abnormal."""
 
     @property
     def image_size(self) -> tuple[int, int] | None:
@@ -64,21 +66,31 @@ class Scorable(Protocol):
 
 
 def as_scorable(task: Task, name: str = "the model") -> Scorable:
-    """Returns a scorable task itself, and an autoencoder as scorable; `name` is what messages call the model.
+    """Returns a task as scorable: itself, or what wraps it; `name` is what messages call the model.
 
     Raises:
-        UserError: If the task is neither.
+        UserError: If the task is not scorable.
     """
     from img2img.anomaly.autoencoder import ScorableAutoencoder
-    from img2img.tasks import Autoencoder
+    from img2img.anomaly.segmentation import ScorableSegmentation
+    from img2img.tasks import AnomalySegmentation, Autoencoder
 
     if isinstance(task, Scorable):
         return task
     if isinstance(task, Autoencoder):
         return ScorableAutoencoder(task)
+    if isinstance(task, AnomalySegmentation):
+        return ScorableSegmentation(task)
     raise UserError(
         f"{name} ({type(task).__name__}) does not say how abnormal images are: train a model with anomaly.yaml"
     )
+
+
+def is_scorable(task: Task) -> bool:
+    """Returns whether `as_scorable` takes a task."""
+    from img2img.tasks import AnomalySegmentation, Autoencoder
+
+    return isinstance(task, Autoencoder | AnomalySegmentation | Scorable)
 
 
 def open_scorable(model: str | Path | Task, trust: Sequence[str] = ()) -> tuple[Task, Scorable]:

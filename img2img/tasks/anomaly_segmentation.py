@@ -13,6 +13,7 @@ from torchmetrics.functional.classification import binary_auroc, binary_average_
 
 from img2img.errors import UserError
 from img2img.networks import RestorationUNet
+from img2img.tasks.appearance import Appearance
 from img2img.tasks.base import Batch
 from img2img.tasks.checkpoint import CHECKPOINT_KEY
 from img2img.tasks.losses import FocalDice
@@ -22,6 +23,7 @@ from img2img.tasks.thresholds import Scored, Thresholds
 from img2img.tiling.planner import ENOUGH, Planner
 from img2img.tiling.stitch import restore_in_tiles
 
+_APPEARANCE = "appearance"  # its key in a checkpoint's statistics
 SCORES = ("mask_max", "mask_top", "error_max")
 """Names of the scores; see `AnomalySegmentation`."""
 
@@ -34,7 +36,7 @@ class AnomalySegmentation(Restoration):
     (Zavrtanik et al., ICCV 2021), which takes two networks in a row, and NSA (Schlüter et al., ECCV 2022), which takes
     only the mask.
 
-    An image has three scores: `mask_max`, the largest mean probability over a window; `mask_top`, the mean of the
+    The network gives three scores: `mask_max`, the largest mean probability over a window; `mask_top`, the mean of the
     highest probabilities; `error_max`, the largest mean squared error of the restored image over the same window. They
     are never computed in mixed precision.
 
@@ -53,13 +55,15 @@ class AnomalySegmentation(Restoration):
         gain: Factor on the contrast of what the network gets. Surfaces of parts have little contrast, and with 1 its
             first layers learn slowly; the restored image is scaled back.
         level: Brightness that the network gets as 0.
-        recommended: The score whose threshold decides which images are abnormal.
+        recommended: The score that decides which images are abnormal; together with their appearance, see
+            `img2img.anomaly.segmentation`.
         window: Side of the windows of `mask_max` and `error_max`, in pixels.
         top: Fraction of the pixels that `mask_top` averages.
         kwargs: Arguments of every `Task`.
 
     Attributes:
         thresholds: Thresholds between normal and abnormal images; empty before calibration.
+        appearance: What calibration finds of normal images as a whole; None before.
 
     Raises:
         UserError: If there is no such score, or `gain`, `window` or `top` is out of range.
@@ -95,6 +99,7 @@ class AnomalySegmentation(Restoration):
         self.gain, self.level = gain, level
         self.mask_weight, self.recommended, self.window, self.top = mask_weight, recommended, window, top
         self.thresholds = Thresholds()
+        self.appearance: Appearance | None = None
 
     # Training and validation -------------------------------------------------------------------------------------
 
@@ -191,25 +196,26 @@ class AnomalySegmentation(Restoration):
         highest = [_mean_about(values, self.window).flatten(1).amax(1) for values in (probability, error)]
         return dict(zip(SCORES, (highest[0], top, highest[1]), strict=True))
 
-    def measure_training(self, data: Any, where: Any, freeze: bool) -> None:
-        """Does nothing: the scores need no training images."""
-
     # Checkpoints -------------------------------------------------------------------------------------------------
 
     def on_fit_start(self) -> None:
-        """Forgets the thresholds, for the weights change now."""
+        """Forgets the thresholds and the appearance, for the weights change now."""
         super().on_fit_start()
-        self.thresholds = Thresholds()
+        self.thresholds, self.appearance = Thresholds(), None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the thresholds beside the recipe."""
+        """Adds the thresholds and the appearance beside the recipe."""
         super().on_save_checkpoint(checkpoint)
-        checkpoint[CHECKPOINT_KEY]["statistics"] = self.thresholds.plain()
+        known = {} if self.appearance is None else {_APPEARANCE: self.appearance.plain()}
+        checkpoint[CHECKPOINT_KEY]["statistics"] = self.thresholds.plain() | known
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restores the thresholds."""
+        """Restores the thresholds and the appearance."""
         super().on_load_checkpoint(checkpoint)
-        self.thresholds = Thresholds.from_plain((checkpoint.get(CHECKPOINT_KEY) or {}).get("statistics") or {})
+        statistics = dict((checkpoint.get(CHECKPOINT_KEY) or {}).get("statistics") or {})
+        appearance = statistics.pop(_APPEARANCE, None)
+        self.appearance = None if appearance is None else Appearance.from_plain(appearance)
+        self.thresholds = Thresholds.from_plain(statistics)
 
 
 class _Segmented:

@@ -21,7 +21,7 @@ import img2img.callbacks as own
 import img2img.data
 import img2img.networks  # noqa: F401  short class names in YAML are found among imported classes
 from img2img.anomaly.calibration import calibrate_checkpoint
-from img2img.anomaly.scorable import Scorable
+from img2img.anomaly.scorable import is_scorable
 from img2img.callbacks.checkpoints import run_folder
 from img2img.callbacks.collector import boards
 from img2img.data import PairedData
@@ -33,7 +33,7 @@ from img2img.inference.report import RestoreResult
 from img2img.inference.run import restore, run_plan
 from img2img.latents.runner import Devices
 from img2img.shipped import find_model, is_safetensors
-from img2img.tasks import Autoencoder, PairedTask, Restoration, Task
+from img2img.tasks import PairedTask, Restoration, Task
 from img2img.tasks.checkpoint import check_weights, load_state
 from img2img.tasks.recipe import network_of
 from img2img.trainer import Trainer, first_process, quieten
@@ -240,7 +240,7 @@ class CLI(LightningCLI):
         if self.subcommand == "fit":
             callbacks += [own.PCABaseline(), own.LatentPictures(), own.FinalValidation(), own.Throughput()]
             callbacks += [self.interruption, *own.TrialReport.wanted()]
-            if isinstance(self.model, Autoencoder | Scorable):
+            if is_scorable(self.model):
                 callbacks.append(own.LeakCheck())
             if self.run_folder is not None:
                 callbacks.append(own.Opening(self.run_folder))
@@ -266,7 +266,7 @@ class CLI(LightningCLI):
             self._finish()
 
     def _finish(self) -> None:
-        if self.run_folder is not None and isinstance(self.model, Autoencoder | Scorable):
+        if self.run_folder is not None and is_scorable(self.model):
             self._calibrate(self.run_folder)
         if self.run_folder is None or not self.trainer.is_global_zero:
             return

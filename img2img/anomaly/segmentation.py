@@ -1,0 +1,110 @@
+"""Scores images with an `AnomalySegmentation`, and with what normal images look like as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from img2img.anomaly.scorable import NormalImages
+from img2img.anomaly.scores import View, local_error
+from img2img.latents.runner import Devices, run_over
+from img2img.tasks import AnomalySegmentation
+from img2img.tasks.appearance import Appearance, small_copies
+from img2img.tasks.base import Batch
+from img2img.tasks.pca import fit_principal
+from img2img.tasks.thresholds import Scored, Thresholds
+
+COMBINED, WHOLE = "combined", "whole_error"
+SIDE, COMPONENTS = 96, 128
+"""Of the small copies of images: their side, and how many principal components describe them."""
+MOST_WHOLE = 2_000
+"""The most training images whose small copies are kept in memory, evenly spread."""
+LEAST_SPREAD = 0.05
+"""Of scores, on their logarithmic scale: few or equal held-out images may show less."""
+
+
+class ScorableSegmentation:
+    """An `AnomalySegmentation` as `img2img.anomaly.scorable.Scorable`, with two scores more.
+
+    The network sees a part of an image at a time and points at what was put there. A second look asks how well the
+    image as a whole is made of normal ones: `whole_error` is the `local_error` of its reconstruction by principal
+    components, of a copy of 96×96 pixels. `combined` adds both on a logarithmic scale, each in units of its spread over
+    held-out normal images; it is recommended. A checkpoint without calibration has neither.
+
+    Args:
+        task: The model. What calibration finds becomes its `appearance`, and its `thresholds`.
+    """
+
+    def __init__(self, task: AnomalySegmentation) -> None:
+        self.task = task
+        self.image_size, self.in_channels = task.image_size, task.in_channels
+
+    @property
+    def recommended(self) -> str:
+        """The combined score, where it is known."""
+        return self.task.recommended if self.task.appearance is None else COMBINED
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """The task's thresholds."""
+        return self.task.thresholds
+
+    @thresholds.setter
+    def thresholds(self, found: Thresholds) -> None:
+        self.task.thresholds = found
+
+    def score_batch(self, batch: Batch) -> Scored:
+        """Returns the scores of the task and, where they are known, the two of its appearance; and the task's map."""
+        found, appearance = self.task.score_batch(batch), self.task.appearance
+        if appearance is None:
+            return found
+        scores = {**found.scores, WHOLE: whole_error(appearance, batch["image"])}
+        parts = [(logarithm(scores[name]) - centre) / spread for name, (centre, spread) in appearance.spreads.items()]
+        return replace(found, scores=scores | {COMBINED: torch.stack(parts).mean(0)})
+
+    def measure_training(self, data: NormalImages, where: Devices | None, freeze: bool) -> None:
+        """Finds the principal components of the training images, and the spread of scores over held-out ones."""
+        rows = run_over(self.task, data.clean_images("train", MOST_WHOLE), _small, where)
+        copies = torch.stack([row["small"] for row in rows])
+        pca = fit_principal([copies.numpy()], COMPONENTS)
+        error = (pca.reconstruct(copies).clamp(0, 1) - copies).square().mean((0, 1))
+        appearance = Appearance(pca, error, {})
+
+        def both(task: AnomalySegmentation, batch: Batch) -> dict[str, Any]:
+            own = task.score_batch(batch).scores[task.recommended]
+            return {task.recommended: own, WHOLE: whole_error(appearance, batch["image"])}
+
+        held_out = run_over(self.task, data.clean_images("val", MOST_WHOLE), both, where)
+        values = {name: [float(row[name]) for row in held_out] for name in (self.task.recommended, WHOLE)}
+        self.task.appearance = replace(appearance, spreads={name: spread_of(each) for name, each in values.items()})
+
+
+def whole_error(appearance: Appearance, image: Tensor) -> Tensor:
+    """Returns the local error of images N×C×H×W as a whole, N values; see `ScorableSegmentation`."""
+    with torch.autocast(image.device.type, enabled=False):
+        copies, pca = appearance.small(image), appearance.pca.to(image.device)
+        latents = pca.encode(copies)
+        view = View(copies, pca.decode(latents, copies.shape).clamp(0, 1), latents, training_error=appearance.error)
+        found = local_error(view)
+    assert found is not None, "the training error is known"
+    return found
+
+
+def logarithm(score: Tensor) -> Tensor:
+    """Returns the logarithm of a score, in which a probability and an error are spread alike."""
+    return score.float().clamp_min(1e-7).log()
+
+
+def spread_of(values: Sequence[float]) -> tuple[float, float]:
+    """Returns the median of the logarithms of a score, and the half distance of the quantiles that hold ± 1 σ."""
+    quantiles = torch.quantile(logarithm(torch.tensor(values)), torch.tensor([0.5, 0.16, 0.84]))
+    centre, low, high = quantiles.tolist()
+    return centre, max((high - low) / 2, LEAST_SPREAD)
+
+
+def _small(task: AnomalySegmentation, batch: Batch) -> dict[str, Iterable[Tensor]]:
+    return {"small": small_copies(batch["image"], SIDE).cpu()}
