@@ -65,7 +65,7 @@ def calibrate(
         scores[name] = HeldOut(normal, quantile, threshold_of(normal, quantile))
     limits = {name: histogram.quantile(PIXEL_QUANTILE) for name, histogram in gathered(histograms).items()}
     pixels = {name: Threshold(limit, PIXEL_QUANTILE) for name, limit in limits.items()}
-    known = run_over(task, data.clean_images("train", MOST_KNOWN), _fingerprints, where)
+    known = run_over(task, data.trained_images(MOST_KNOWN), _fingerprints, where)
     scorable.thresholds = Thresholds(scores, pixels, torch.stack([row["fingerprint"] for row in known]))
 
 

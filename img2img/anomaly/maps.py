@@ -1,4 +1,4 @@
-"""Maps of where images are abnormal, as files in the images' own size; and the masks that say where they are."""
+"""Maps of where images are abnormal, as files in the images' own size."""
 
 from __future__ import annotations
 
@@ -10,14 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from img2img.anomaly.overlay import STRONG_FROM, draw_overlay, resize_map, times_threshold
-from img2img.data.matching import listed, match_names, without_extension
-from img2img.errors import UserError
-from img2img.imaging.files import Image, find_images, from_float, read_image, write_image
-from img2img.imaging.folders import lies_in
+from img2img.data.matching import without_extension
+from img2img.imaging.files import Image, from_float, read_image, write_image
 from img2img.tasks.thresholds import Threshold
 
-MASKS = "_masks"
-"""Ending of the names of folders of masks, beside the folders of the images."""
 ABOUT = """\
 Each image has two pictures here, as large as the image.
 
@@ -83,44 +79,3 @@ class MapFiles:
         self.folder.mkdir(parents=True, exist_ok=True)
         text = ABOUT.format(rules="\n".join(rules) + ".", strong=STRONG_FROM)
         (self.folder / "README.txt").write_text(text, encoding="utf-8")
-
-
-def find_masks(root: Path, paths: Sequence[Path], masks: str | None) -> tuple[list[Path], dict[str, Path]]:
-    """Returns the images without the masks among them, and the mask of each image that has one.
-
-    Args:
-        root: Folder of the images.
-        paths: The image files in it.
-        masks: A folder with the images' relative paths, or the ending of the names of folders of masks beside the
-            images' (`blowhole/a.jpg`, `blowhole_masks/a.png`); None for `_masks`, if there are such folders.
-
-    Raises:
-        UserError: If masks were named and there are none, or an image has several.
-    """
-    ending = MASKS if masks is None else masks
-    if masks is not None and Path(masks).is_dir():
-        folder = Path(masks)
-        images = [path for path in paths if not lies_in(path, folder)]
-        named = {path.relative_to(folder).as_posix(): path for path in find_images(folder)}
-    else:
-        relative = {path: path.relative_to(root) for path in paths}
-        labels = {name.parent for name in relative.values()}
-        beside = {label for label in labels if _without(label, ending) in labels - {label}}
-        images = [path for path, name in relative.items() if name.parent not in beside]
-        masking = {path: name for path, name in relative.items() if name.parent in beside}
-        named = {(_without(name.parent, ending) / name.name).as_posix(): path for path, name in masking.items()}
-    matches = match_names((path.relative_to(root).as_posix() for path in images), named)
-    if matches.ambiguous:
-        ours, theirs = matches.ambiguous[0]
-        raise UserError(f"it is not clear which mask belongs to {listed(ours)}: there are {listed(theirs)}")
-    if masks is not None and not matches.pairs:
-        raise UserError(
-            f"--masks {masks}: no image under {root} has a mask there; give a folder with the images' relative paths, "
-            f"or an ending such as {MASKS} for folders beside theirs"
-        )
-    return images, {str(root / name): named[mask] for name, mask in matches.pairs.items()}
-
-
-def _without(label: Path, ending: str) -> Path:
-    """Maps `x_masks/` to `x/`; other folders to themselves."""
-    return Path(*(part.removesuffix(ending) or part for part in label.parts))
