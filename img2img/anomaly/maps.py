@@ -25,13 +25,18 @@ contrast.
 
 NAME.overlay.png: the image, red where the model's map stands out, with a thin outline around that. There it exceeds
 {rules}
-The red is strongest from {strong:.0f} times as much. Red does not make an image abnormal, because normal images have
-some too; the table of `img2img score` says which images are abnormal.
+{unmarked}
+The red is strongest from {strong:.0f} times as much. Red does not make an image abnormal, because some normal images
+have some too; the table of `img2img score` says which images are abnormal.
 """
-ABSOLUTE = "- {limit.value:.3g}, which {limit.quantile:.0%} of the pixels of held-out normal images do not exceed"
+ABSOLUTE = "- {value:.3g}"
 RELATIVE = """\
-- or {limit.value:.3g} times its mean over the same image, which {limit.quantile:.0%} of these pixels do not exceed:
-  so a defect stands out of its own image, also where other images are reconstructed worse than this one"""
+- or {value:.3g} times its mean over the same image: so a defect stands out of its own image, also where other images
+  are reconstructed worse than this one"""
+OF_IMAGES = """\
+{quantile:.0%} of the held-out normal images have no red at all. For anomaly segmentation the map is smoothed first, so
+that no single pixel turns red: each pixel becomes the mean over half of the task's window."""
+OF_PIXELS = "{quantile:.0%} of the pixels of held-out normal images do not exceed each of these."
 
 
 class MapFiles:
@@ -41,8 +46,7 @@ class MapFiles:
         folder: The folder for the maps; it gets the tree of the images.
         root: Folder of the images.
         paths: The images.
-        limits: `img2img.tasks.thresholds.Thresholds.pixels`. Without a `contrast`, which checkpoints of earlier
-            versions lack, overlays show where the map exceeds its own threshold.
+        limits: `img2img.tasks.thresholds.Thresholds.pixels`, see `times_threshold`.
 
     Attributes:
         problems: A line for each map that this process could not write.
@@ -56,16 +60,22 @@ class MapFiles:
         often = Counter(stems.values())
         self.names = {path: stem if often[stem] == 1 else names[path] for path, stem in stems.items()}
 
-    def write(self, path: str, values: NDArray[np.float32], contrast: NDArray[np.float32] | None = None) -> None:
+    def write(
+        self,
+        path: str,
+        values: NDArray[np.float32],
+        contrast: NDArray[np.float32] | None = None,
+        marks: NDArray[np.float32] | None = None,
+    ) -> None:
         """Writes an image's map (`values`, H×W of any size) and overlay, in the image's own size.
 
-        The overlay also shows a high `contrast`, H×W: the map relative to the level of the image.
+        The overlay also shows a high `contrast`, H×W: the map relative to the level of the image. It shows the smoothed
+        map, `marks`, instead of the map if there is one.
         """
         try:
             pixels = read_image(Path(path)).pixels
-            values = resize_map(values, pixels.shape)
-            times = times_threshold(values, contrast, self.limits, pixels.shape)
-            picture = from_float(np.sqrt(values)[..., None], np.uint16)
+            times = times_threshold(values if marks is None else marks, contrast, self.limits, pixels.shape)
+            picture = from_float(np.sqrt(resize_map(values, pixels.shape))[..., None], np.uint16)
             write_image(self.folder / f"{self.names[path]}.map.png", Image(picture, None, {}))
             write_image(self.folder / f"{self.names[path]}.overlay.png", Image(draw_overlay(pixels, times), None, {}))
         except (OSError, ValueError) as error:
@@ -73,9 +83,12 @@ class MapFiles:
 
     def explain(self) -> None:
         """Writes README.txt, which says what the files mean."""
-        rules = [ABSOLUTE.format(limit=self.limits["map"])]
+        marks = self.limits.get("marks")
+        times, last = 1.0 if marks is None else marks.value, self.limits["map"] if marks is None else marks
+        rules = [ABSOLUTE.format(value=times * self.limits["map"].value)]
         if "contrast" in self.limits:
-            rules.append(RELATIVE.format(limit=self.limits["contrast"]))
+            rules.append(RELATIVE.format(value=times * self.limits["contrast"].value))
+        unmarked = (OF_PIXELS if marks is None else OF_IMAGES).format(quantile=last.quantile)
         self.folder.mkdir(parents=True, exist_ok=True)
-        text = ABOUT.format(rules="\n".join(rules) + ".", strong=STRONG_FROM)
+        text = ABOUT.format(rules="\n".join(rules) + ".", unmarked=unmarked, strong=STRONG_FROM)
         (self.folder / "README.txt").write_text(text, encoding="utf-8")
