@@ -66,12 +66,18 @@ def merged_tiles(folder: Path) -> tuple[int, ...]:
     return tuple(found.tolist())
 
 
-def divided(folder: Path, seed: int, by_tile: bool, merge: bool = False) -> list[Path]:
-    """Returns the good tiles in an order drawn by the seed, those to train on first."""
+def divided(folder: Path, seed: int, by_tile: bool, merge: bool = False) -> list[list[Path]]:
+    """Returns the good tiles to train on, those held out, and those to score; tiles have an order drawn by the seed.
+
+    By number alone, the first and the second end at a photograph; with `merge` at a whole tile, with fewer photographs.
+    """
     paths = by_number(folder / "good")
     tile = np.array(merged_tiles(folder / "good")) if merge else tiles_of(paths) if by_tile else np.arange(len(paths))
-    place = np.random.default_rng(seed).permutation(int(tile.max()) + 1)
-    return [paths[i] for i in np.argsort(place[tile], kind="stable")]
+    place = np.random.default_rng(seed).permutation(int(tile.max()) + 1)[tile]
+    order, ends = np.argsort(place, kind="stable"), np.array([TRAINED, TRAINED + HELD_OUT])
+    if merge:
+        ends = np.searchsorted(place[order], place[order][ends])
+    return [[paths[i] for i in part] for part in np.split(order, ends)]
 
 
 def with_defect(folder: Path, seed: int, given: int) -> tuple[list[Path], list[Path]]:
@@ -88,9 +94,8 @@ def with_defect(folder: Path, seed: int, given: int) -> tuple[list[Path], list[P
 
 def lay_out(options: argparse.Namespace, seed: int, work: Path) -> None:
     """Fills work/good/{train,val}, work/test/… and, with `--given`, work/given/… with links."""
-    folder, tiles = options.folder, divided(options.folder, seed, options.by_tile, options.merge)
-    parts = {"good/train": tiles[:TRAINED], "good/val": tiles[TRAINED : TRAINED + HELD_OUT]}
-    parts["test/good"] = tiles[TRAINED + HELD_OUT :]
+    folder, good = options.folder, divided(options.folder, seed, options.by_tile, options.merge)
+    parts = dict(zip(("good/train", "good/val", "test/good"), good, strict=True))
     kind, count = options.given or ("", 0)
     for defect in DEFECTS:
         given, scored = with_defect(folder / defect, seed, int(count) if defect == kind else 0)
