@@ -4,23 +4,29 @@
 
 For each seed, 480 good tiles are for training, 40 are held out for the threshold, and the other 80 are scored with all
 defective ones. The set shows most tiles three or four times, each time in different light and with consecutive numbers:
-a random split has the same tile on both sides. `--by-tile` keeps all photographs of a tile together.
+a random split has the same tile on both sides. `--by-tile` keeps all photographs of a tile together, as their numbers
+tell; `--merge` also those that look alike though their numbers do not. `--given break 10` trains on 10 photographs of
+`break`, of whole tiles, with their masks, and scores the others; `--flag=--data.defects=null` divides alike, and trains
+without them.
 """
 
 from __future__ import annotations
 
 import argparse
-import re
 import time
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from benchmarks.autoencoders import fit, machine, plus_minus
 from img2img.anomaly.detection import PCA, PIXELS
 from img2img.anomaly.scoring import Scores, score
+from img2img.data.near_duplicates import KnownImages, fingerprint
+from img2img.imaging.files import read_image
 from img2img.training.preflight import find_config
 
 AUTOENCODER = "anomaly_autoencoder"
@@ -29,24 +35,73 @@ TRAINED, HELD_OUT = 480, 40
 NEXT_TILE = 80  # largest gap between the numbers of a tile's photographs
 
 
-def divided(folder: Path, seed: int, by_tile: bool) -> list[Path]:
-    """Returns the good tiles in an order drawn by the seed, those to train on first."""
-    paths = sorted((folder / "good").iterdir(), key=lambda path: int(re.sub(r"\D*\d+_num_", "", path.stem)))
+def by_number(folder: Path) -> list[Path]:
+    """Returns the photographs of a folder in the order of their numbers."""
+    return sorted(folder.iterdir(), key=lambda path: int(path.stem.rpartition("_")[2]))
+
+
+def tiles_of(paths: list[Path]) -> NDArray[np.intp]:
+    """Returns the number of the tile that each photograph shows, from 0, by their own numbers, which ascend."""
     numbers = np.array([int(path.stem.rpartition("_")[2]) for path in paths])
-    new_tile = np.diff(numbers, prepend=numbers[0]) > NEXT_TILE
-    tile = np.cumsum(new_tile) if by_tile else np.arange(len(paths))
-    place = np.random.default_rng(seed).permutation(int(tile.max()) + 1)
-    return [paths[i] for i in np.argsort(place[tile], kind="stable")]
+    return np.cumsum(np.diff(numbers, prepend=numbers[0]) > NEXT_TILE)
 
 
-def lay_out(folder: Path, seed: int, by_tile: bool, work: Path) -> None:
-    """Fills work/good/{train,val} and work/test/… with links."""
-    tiles = divided(folder, seed, by_tile)
-    parts = {"good/train": tiles[:TRAINED], "good/val": tiles[TRAINED : TRAINED + HELD_OUT]}
-    parts["test/good"] = tiles[TRAINED + HELD_OUT :]
+@lru_cache
+def merged_tiles(folder: Path) -> tuple[int, ...]:
+    """Returns the same of the photographs of a folder, with tiles as one that have near-duplicates of each other."""
+    paths = by_number(folder)
+    tile = tiles_of(paths)
+    prints = np.stack([fingerprint(read_image(path).pixels) for path in paths])
+    before = -1
+    while before != (before := len(np.unique(tile))):
+        for one in np.unique(tile):
+            others = np.flatnonzero(tile != one)
+            known = KnownImages(prints[others])
+            for print_ in prints[tile == one]:
+                if (match := known.match(print_)) is not None:
+                    tile[tile == one] = tile[others[match.number]]
+                    break
+    found = np.unique(tile, return_inverse=True)[1]
+    print(f"{len(np.unique(tiles_of(paths)))} tiles by number, {found.max() + 1} after merging those that look alike")
+    return tuple(found.tolist())
+
+
+def divided(folder: Path, seed: int, by_tile: bool, merge: bool = False) -> list[list[Path]]:
+    """Returns the good tiles to train on, those held out, and those to score; tiles have an order drawn by the seed.
+
+    By number alone, the first and the second end at a photograph; with `merge` at a whole tile, with fewer photographs.
+    """
+    paths = by_number(folder / "good")
+    tile = np.array(merged_tiles(folder / "good")) if merge else tiles_of(paths) if by_tile else np.arange(len(paths))
+    place = np.random.default_rng(seed).permutation(int(tile.max()) + 1)[tile]
+    order, ends = np.argsort(place, kind="stable"), np.array([TRAINED, TRAINED + HELD_OUT])
+    if merge:
+        ends = np.searchsorted(place[order], place[order][ends])
+    return [[paths[i] for i in part] for part in np.split(order, ends)]
+
+
+def with_defect(folder: Path, seed: int, given: int) -> tuple[list[Path], list[Path]]:
+    """Returns the photographs of a kind of defect to train on, and those to score, none of the same tile.
+
+    The first are `given` ones, of tiles drawn by the seed.
+    """
+    paths = by_number(folder)
+    tile = tiles_of(paths)
+    order = np.random.default_rng(seed).permutation(int(tile.max()) + 1)
+    first = np.concatenate([np.flatnonzero(tile == one) for one in order])[:given]
+    return [paths[i] for i in first], [paths[i] for i in np.flatnonzero(~np.isin(tile, tile[first]))]
+
+
+def lay_out(options: argparse.Namespace, seed: int, work: Path) -> None:
+    """Fills work/good/{train,val}, work/test/… and, with `--given`, work/given/… with links."""
+    folder, good = options.folder, divided(options.folder, seed, options.by_tile, options.merge)
+    parts = dict(zip(("good/train", "good/val", "test/good"), good, strict=True))
+    kind, count = options.given or ("", 0)
     for defect in DEFECTS:
-        parts[f"test/{defect}"] = sorted((folder / defect).iterdir())
-        parts[f"test/{defect}_masks"] = sorted((folder / f"{defect}_masks").iterdir())
+        given, scored = with_defect(folder / defect, seed, int(count) if defect == kind else 0)
+        for where, paths in {"given": given, "test": scored}.items():
+            parts[f"{where}/{defect}"] = paths
+            parts[f"{where}/{defect}_masks"] = [folder / f"{defect}_masks" / f"{path.stem}.png" for path in paths]
     for part, paths in parts.items():
         (work / part).mkdir(parents=True)
         for path in paths:
@@ -67,16 +122,23 @@ def measured(scores: Scores) -> dict[str, dict[str, float]]:
     return table
 
 
+def named(options: argparse.Namespace) -> str:
+    """Returns how the good photographs are divided."""
+    return "merged" if options.merge else "by_tile" if options.by_tile else "random"
+
+
 def run(options: argparse.Namespace, seed: int) -> tuple[str, dict[str, dict[str, float]]]:
     """Returns the score that decides, and what one seed gives, see `measured`, with PCA's figures.
 
     A config without PCA gets that of an autoencoder after one step: its calibration fits PCA, however it is trained.
     """
     with TemporaryDirectory() as work:
-        lay_out(options.folder, seed, options.by_tile, Path(work))
+        lay_out(options, seed, Path(work))
         good, test = Path(work) / "good", Path(work) / "test"
-        runs = options.runs / f"{'by_tile' if options.by_tile else 'random'}_{seed}"
-        trained = fit(f"{options.config}.yaml", good, options.steps, seed, runs, options.flag)
+        how = [named(options), *(options.given or []), str(seed)]
+        runs = options.runs / "_".join(how)
+        real = [] if options.given is None else [f"--data.defects={Path(work) / 'given'}"]
+        trained = fit(f"{options.config}.yaml", good, options.steps, seed, runs, [*real, *options.flag])
         maps = None if options.maps is None or seed != options.seeds[0] else options.maps
         scores = score(test, None, trained / "last.ckpt", maps=maps)
         table = measured(scores)
@@ -95,6 +157,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, help="default: the config's")
     parser.add_argument("--by-tile", action="store_true", help="all photographs of a tile on one side")
+    parser.add_argument("--merge", action="store_true", help="the same, also where only the photographs tell")
+    parser.add_argument("--given", nargs=2, metavar=("KIND", "N"), help="photographs of a kind of defect to train on")
     parser.add_argument("--maps", type=Path, help="folder for the first seed's heat maps")
     parser.add_argument(
         "--runs",
@@ -104,11 +168,13 @@ def main() -> None:
     )
     parser.add_argument("--flag", action="append", default=[], help="of img2img fit, such as --flag=--model.lr=1e-3")
     options = parser.parse_args()
+    if options.given is not None and options.given[0] not in DEFECTS:
+        parser.error(f"--given takes a kind of defect, one of {', '.join(DEFECTS)}, and a number")
     if options.steps is None:
         options.steps = yaml.safe_load(find_config(options.config).read_text())["trainer"]["max_steps"]
     begun = time.perf_counter()
     decides, tables = zip(*(run(options, seed) for seed in options.seeds), strict=True)
-    print(f"AUROC, {'divided by tile' if options.by_tile else 'divided at random'}, seeds {options.seeds}")
+    print(f"AUROC, divided {named(options).replace('_', ' ')}, seeds {options.seeds}")
     means: dict[str, list[float]] = {}
     for name in tables[0][DEFECTS[0]]:
         columns = [[table[defect][name] for table in tables] for defect in DEFECTS if name in tables[0][defect]]

@@ -28,9 +28,13 @@ from img2img.tasks.thresholds import HeldOut, Threshold, Thresholds
 QUANTILE = 0.95
 """Fraction of held-out normal images whose scores do not exceed the thresholds."""
 PIXEL_QUANTILE = 0.99
-"""Fraction of these images' pixels that overlays leave unmarked."""
+"""Fraction of these images' pixels that do not exceed the thresholds of maps."""
+UNMARKED = 0.5
+"""Fraction of these images on which overlays mark nothing. With 0.75, tiles lost half of the marks on their defects."""
 MOST_HELD_OUT = 2_000
 """The most held-out images that are scored, evenly spread: with so many, a 95 % quantile is good to half a per cent."""
+LEAST_MARKED = 1e-3
+"""The least such threshold, in units of those of the maps, where held-out maps are zero."""
 HIGHEST_CONTRAST = 1e4
 """Larger contrasts are counted as this one."""
 
@@ -65,7 +69,11 @@ def calibrate(
         scores[name] = HeldOut(normal, quantile, threshold_of(normal, quantile))
     limits = {name: histogram.quantile(PIXEL_QUANTILE) for name, histogram in gathered(histograms).items()}
     pixels = {name: Threshold(limit, PIXEL_QUANTILE) for name, limit in limits.items()}
-    known = run_over(task, data.clean_images("train", MOST_KNOWN), _fingerprints, where)
+    if "map" in limits:
+        highest = [max(value / limits[name] for name, value in row["highest"].items()) for row in rows]
+        found = max(threshold_of(torch.tensor(highest), UNMARKED), LEAST_MARKED)
+        pixels["marks"] = Threshold(found, UNMARKED)
+    known = run_over(task, data.trained_images(MOST_KNOWN), _fingerprints, where)
     scorable.thresholds = Thresholds(scores, pixels, torch.stack([row["fingerprint"] for row in known]))
 
 
@@ -102,13 +110,18 @@ def calibrate_checkpoint(path: Path, task: Task, data: NormalImages, where: Devi
 
 
 def _hold_out(scorable: Scorable, histograms: dict[str, PixelHistogram], task: Task, batch: Batch) -> dict[str, Any]:
-    """Scores held-out images, and counts the values of each map, and of the contrast, in a histogram."""
+    """Scores held-out images, and counts the values of each map, and of the contrast, in a histogram.
+
+    Returns also the `highest` value of what overlays mark, of the map and of the contrast.
+    """
     found = scorable.score_batch(batch)
     maps = {f"{prefix}map": values for prefix, values in found.maps.items()}
     for name, values in (maps if found.contrast is None else maps | {"contrast": found.contrast}).items():
         empty = PixelHistogram(highest=HIGHEST_CONTRAST if name == "contrast" else HIGHEST)
         histograms.setdefault(name, empty).add(values[batch["counted"].to(values.device)].cpu().numpy())
-    return {"scores": by_image(found.scores)}
+    marked = {"map": found.maps.get("") if found.marks is None else found.marks, "contrast": found.contrast}
+    highest = {name: values.flatten(1).amax(1) for name, values in marked.items() if values is not None}
+    return {"scores": by_image(found.scores), "highest": by_image(highest)}
 
 
 def _fingerprints(task: Task, batch: Batch) -> dict[str, Tensor]:

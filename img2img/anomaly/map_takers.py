@@ -22,11 +22,13 @@ class MapTakers:
         files: Writes maps and overlays.
         pixels: Compares maps with masks.
         pictures: Keeps pictures for a report.
+        limits: `img2img.tasks.thresholds.Thresholds.pixels`, with a `map` if the model makes maps.
     """
 
     files: MapFiles | None
     pixels: MaskedPixels | None
     pictures: ReportPictures | None
+    limits: Mapping[str, Threshold]
 
     @classmethod
     def wanted(
@@ -49,13 +51,14 @@ class MapTakers:
             paths: The images.
             masks: The mask of each image that has one.
             normal: Labels of normal images.
-            limits: `img2img.tasks.thresholds.Thresholds.pixels`, with a `map` if the model makes maps.
+            limits: As in the attributes.
             threshold: Of the score that decides.
         """
         return cls(
             None if folder is None else MapFiles(folder, root, paths, limits),
             MaskedPixels(masks, normal, limits) if masks and "map" in limits else None,
             ReportPictures(len(paths), threshold, normal, masks, limits) if pictured else None,
+            limits,
         )
 
     def take(self, batch: Batch, found: Scored, deciding: Sequence[float], trained_on: Sequence[bool]) -> None:
@@ -70,18 +73,21 @@ class MapTakers:
         if self.files is None and self.pixels is None and self.pictures is None:
             return
         maps = {prefix: values.float().cpu().numpy() for prefix, values in found.maps.items()}
-        contrast = None if found.contrast is None else found.contrast.float().cpu().numpy()
+        contrast, marks = (
+            each if each is None else each.float().cpu().numpy() for each in (found.contrast, found.marks)
+        )
         for i, path in enumerate(batch["path"]):
             if batch["problem"][i] or not batch["counted"][i]:
                 continue
             label, own = batch["label"][i], {prefix: values[i] for prefix, values in maps.items()}
             relative = None if contrast is None else contrast[i]
+            marked = None if marks is None or "marks" not in self.limits else marks[i]
             if self.files is not None:
-                self.files.write(path, own[""], relative)
+                self.files.write(path, own[""], relative, marked)
             if self.pixels is not None and not trained_on[i]:
                 self.pixels.add(path, label, tuple(batch["size"][i].tolist()), own)
             if self.pictures is not None:
-                self.pictures.add(path, label, deciding[i], own.get(""), relative)
+                self.pictures.add(path, label, deciding[i], own.get("") if marked is None else marked, relative)
 
     def problems(self) -> list[str]:
         """Returns a line for each map, mask or picture of this process with which something is wrong."""

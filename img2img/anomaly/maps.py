@@ -1,4 +1,4 @@
-"""Maps of where images are abnormal, as files in the images' own size; and the masks that say where they are."""
+"""Maps of where images are abnormal, as files in the images' own size."""
 
 from __future__ import annotations
 
@@ -10,14 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from img2img.anomaly.overlay import STRONG_FROM, draw_overlay, resize_map, times_threshold
-from img2img.data.matching import listed, match_names, without_extension
-from img2img.errors import UserError
-from img2img.imaging.files import Image, find_images, from_float, read_image, write_image
-from img2img.imaging.folders import lies_in
+from img2img.data.matching import without_extension
+from img2img.imaging.files import Image, from_float, read_image, write_image
 from img2img.tasks.thresholds import Threshold
 
-MASKS = "_masks"
-"""Ending of the names of folders of masks, beside the folders of the images."""
 ABOUT = """\
 Each image has two pictures here, as large as the image.
 
@@ -29,13 +25,18 @@ contrast.
 
 NAME.overlay.png: the image, red where the model's map stands out, with a thin outline around that. There it exceeds
 {rules}
-The red is strongest from {strong:.0f} times as much. Red does not make an image abnormal, because normal images have
-some too; the table of `img2img score` says which images are abnormal.
+{unmarked}
+The red is strongest from {strong:.0f} times as much. Red does not make an image abnormal, because some normal images
+have some too; the table of `img2img score` says which images are abnormal.
 """
-ABSOLUTE = "- {limit.value:.3g}, which {limit.quantile:.0%} of the pixels of held-out normal images do not exceed"
+ABSOLUTE = "- {value:.3g}"
 RELATIVE = """\
-- or {limit.value:.3g} times its mean over the same image, which {limit.quantile:.0%} of these pixels do not exceed:
-  so a defect stands out of its own image, also where other images are reconstructed worse than this one"""
+- or {value:.3g} times its mean over the same image: so a defect stands out of its own image, also where other images
+  are reconstructed worse than this one"""
+OF_IMAGES = """\
+{quantile:.0%} of the held-out normal images have no red at all. For anomaly segmentation the map is smoothed first, so
+that no single pixel turns red: each pixel becomes the mean over half of the task's window."""
+OF_PIXELS = "{quantile:.0%} of the pixels of held-out normal images do not exceed each of these."
 
 
 class MapFiles:
@@ -45,8 +46,7 @@ class MapFiles:
         folder: The folder for the maps; it gets the tree of the images.
         root: Folder of the images.
         paths: The images.
-        limits: `img2img.tasks.thresholds.Thresholds.pixels`. Without a `contrast`, which checkpoints of earlier
-            versions lack, overlays show where the map exceeds its own threshold.
+        limits: `img2img.tasks.thresholds.Thresholds.pixels`, see `times_threshold`.
 
     Attributes:
         problems: A line for each map that this process could not write.
@@ -60,16 +60,22 @@ class MapFiles:
         often = Counter(stems.values())
         self.names = {path: stem if often[stem] == 1 else names[path] for path, stem in stems.items()}
 
-    def write(self, path: str, values: NDArray[np.float32], contrast: NDArray[np.float32] | None = None) -> None:
+    def write(
+        self,
+        path: str,
+        values: NDArray[np.float32],
+        contrast: NDArray[np.float32] | None = None,
+        marks: NDArray[np.float32] | None = None,
+    ) -> None:
         """Writes an image's map (`values`, H×W of any size) and overlay, in the image's own size.
 
-        The overlay also shows a high `contrast`, H×W: the map relative to the level of the image.
+        The overlay also shows a high `contrast`, H×W: the map relative to the level of the image. It shows the smoothed
+        map, `marks`, instead of the map if there is one.
         """
         try:
             pixels = read_image(Path(path)).pixels
-            values = resize_map(values, pixels.shape)
-            times = times_threshold(values, contrast, self.limits, pixels.shape)
-            picture = from_float(np.sqrt(values)[..., None], np.uint16)
+            times = times_threshold(values if marks is None else marks, contrast, self.limits, pixels.shape)
+            picture = from_float(np.sqrt(resize_map(values, pixels.shape))[..., None], np.uint16)
             write_image(self.folder / f"{self.names[path]}.map.png", Image(picture, None, {}))
             write_image(self.folder / f"{self.names[path]}.overlay.png", Image(draw_overlay(pixels, times), None, {}))
         except (OSError, ValueError) as error:
@@ -77,50 +83,12 @@ class MapFiles:
 
     def explain(self) -> None:
         """Writes README.txt, which says what the files mean."""
-        rules = [ABSOLUTE.format(limit=self.limits["map"])]
+        marks = self.limits.get("marks")
+        times, last = 1.0 if marks is None else marks.value, self.limits["map"] if marks is None else marks
+        rules = [ABSOLUTE.format(value=times * self.limits["map"].value)]
         if "contrast" in self.limits:
-            rules.append(RELATIVE.format(limit=self.limits["contrast"]))
+            rules.append(RELATIVE.format(value=times * self.limits["contrast"].value))
+        unmarked = (OF_PIXELS if marks is None else OF_IMAGES).format(quantile=last.quantile)
         self.folder.mkdir(parents=True, exist_ok=True)
-        text = ABOUT.format(rules="\n".join(rules) + ".", strong=STRONG_FROM)
+        text = ABOUT.format(rules="\n".join(rules) + ".", unmarked=unmarked, strong=STRONG_FROM)
         (self.folder / "README.txt").write_text(text, encoding="utf-8")
-
-
-def find_masks(root: Path, paths: Sequence[Path], masks: str | None) -> tuple[list[Path], dict[str, Path]]:
-    """Returns the images without the masks among them, and the mask of each image that has one.
-
-    Args:
-        root: Folder of the images.
-        paths: The image files in it.
-        masks: A folder with the images' relative paths, or the ending of the names of folders of masks beside the
-            images' (`blowhole/a.jpg`, `blowhole_masks/a.png`); None for `_masks`, if there are such folders.
-
-    Raises:
-        UserError: If masks were named and there are none, or an image has several.
-    """
-    ending = MASKS if masks is None else masks
-    if masks is not None and Path(masks).is_dir():
-        folder = Path(masks)
-        images = [path for path in paths if not lies_in(path, folder)]
-        named = {path.relative_to(folder).as_posix(): path for path in find_images(folder)}
-    else:
-        relative = {path: path.relative_to(root) for path in paths}
-        labels = {name.parent for name in relative.values()}
-        beside = {label for label in labels if _without(label, ending) in labels - {label}}
-        images = [path for path, name in relative.items() if name.parent not in beside]
-        masking = {path: name for path, name in relative.items() if name.parent in beside}
-        named = {(_without(name.parent, ending) / name.name).as_posix(): path for path, name in masking.items()}
-    matches = match_names((path.relative_to(root).as_posix() for path in images), named)
-    if matches.ambiguous:
-        ours, theirs = matches.ambiguous[0]
-        raise UserError(f"it is not clear which mask belongs to {listed(ours)}: there are {listed(theirs)}")
-    if masks is not None and not matches.pairs:
-        raise UserError(
-            f"--masks {masks}: no image under {root} has a mask there; give a folder with the images' relative paths, "
-            f"or an ending such as {MASKS} for folders beside theirs"
-        )
-    return images, {str(root / name): named[mask] for name, mask in matches.pairs.items()}
-
-
-def _without(label: Path, ending: str) -> Path:
-    """Maps `x_masks/` to `x/`; other folders to themselves."""
-    return Path(*(part.removesuffix(ending) or part for part in label.parts))

@@ -32,15 +32,16 @@ def times_threshold(
     """Returns a map in units of its threshold, at an image's height and width.
 
     Args:
-        values: The map, h×w.
+        values: What is marked, h×w: the map, or the smoothed one.
         contrast: The map relative to the level of its image, h×w, or None; the larger of both counts.
-        limits: `img2img.tasks.thresholds.Thresholds.pixels`; without a `contrast` the map alone counts.
+        limits: `img2img.tasks.thresholds.Thresholds.pixels`; without a `contrast` the map alone counts, and without
+            `marks` the limits count as they are.
         size: Height and width of the image.
     """
     times = resize_map(values, size) / limits["map"].value
     if contrast is not None and "contrast" in limits:
         times = np.maximum(times, resize_map(contrast, size) / limits["contrast"].value)
-    return times
+    return times / np.float32(limits["marks"].value) if "marks" in limits else times
 
 
 def resize_map(values: NDArray[np.float32], size: Sequence[int]) -> NDArray[np.float32]:

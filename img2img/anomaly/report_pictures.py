@@ -99,7 +99,7 @@ class ReportPictures:
         values: NDArray[np.float32] | None,
         contrast: NDArray[np.float32] | None,
     ) -> None:
-        """Takes an image's score and, of models that make maps, its map and contrast as in `MapFiles.write`."""
+        """Takes an image's score and, of models that make maps, its marks and contrast as in `MapFiles.write`."""
         high = len(self._highest) < MOST or score > self._highest[0][0]
         missed = bool(self.normal) and label not in self.normal and score <= self.threshold
         low = missed and (len(self._missed) < MOST_MISSED or -score > self._missed[0][0])

@@ -25,6 +25,9 @@ class NormalImages(Protocol):
     def clean_images(self, split: Split, most: int) -> LightningDataModule:
         """Returns the images of a split for prediction, at most so many, evenly spread."""
 
+    def trained_images(self, most: int) -> LightningDataModule:
+        """Returns all images that training sees, those with real defects too, at most so many."""
+
 
 @runtime_checkable
 class Scorable(Protocol):

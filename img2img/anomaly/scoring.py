@@ -106,8 +106,8 @@ def score(
     _check(source, table, maps, html, tensorboard, overwrite)
     where = Devices(**devices)
     from img2img.anomaly.map_takers import MapTakers
-    from img2img.anomaly.maps import find_masks
     from img2img.data.labelled_images import LabelledImages
+    from img2img.data.masks import find_masks
     from img2img.data.near_duplicates import KnownImages
     from img2img.tasks.gather import gather
 

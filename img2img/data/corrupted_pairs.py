@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import albumentations
+from numpy.typing import NDArray
 
 from img2img.corruptions import Clip, GaussianNoise
 from img2img.corruptions.base import MaskTransform
 from img2img.data.cache import DecodedCache
 from img2img.data.clean_images import CleanImages
+from img2img.data.defects import DefectPairs, Defects, crop_about_defect
 from img2img.data.fixed_corruption import FixedCorruption
 from img2img.data.paired_data import PairedData
 from img2img.data.pairs import EvaluationPairs, TrainingPairs, Transform, needs_other, parts_of
@@ -39,6 +43,10 @@ class CorruptedPairs(PairedData):
         val_dir: Folder of validation images, instead of the root's.
         test_dir: Folder of test images, instead of the root's.
         weights: How often each of several roots is drawn from, in any unit; None to draw in proportion to their pixels.
+        defects: Folder of images with real defects, for a task that learns masks: `KIND/` and, beside it,
+            `KIND_masks/` with masks of the same names, white where an image is abnormal. Training takes crops about
+            them, whose mask it learns; what they hide is not known. None for synthetic anomalies only.
+        defect_share: Fraction of the samples that show one of these.
         kwargs: Arguments of `PairedData`: crop_size, batch_size, geometry, channels, share, val_crop_size, val_images,
             num_workers, cache_gb, samples_per_epoch, seed.
 
@@ -57,9 +65,16 @@ class CorruptedPairs(PairedData):
         val_dir: str | None = None,
         test_dir: str | None = None,
         weights: list[float] | None = None,
+        defects: str | None = None,
+        defect_share: float = 0.2,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if not 0 < defect_share < 1:
+            raise UserError(f"defect_share must be between 0 and 1, such as 0.2, not {defect_share}")
+        if defects is not None and fixed_corruption:
+            raise UserError("defects and fixed_corruption do not go together: the images with defects stay as they are")
+        self.defects, self.defect_share = defects, defect_share
         self.root, self.val_dir, self.test_dir, self.weights = root, val_dir, test_dir, weights
         roots = 1 if isinstance(root, str) else len(root)
         if roots == 0:
@@ -81,7 +96,36 @@ class CorruptedPairs(PairedData):
         cache, _ = self._files("train", source)[0]
         if isinstance(source, MixedSource) and self.weights is None:
             source = source.weighted(cache.pixels)
-        return TrainingPairs(source, cache, self.geometry, self.corruption, self._seed)
+        pairs = source, cache, self.geometry, self.corruption, self._seed
+        defects = self._usable_defects
+        if defects is None:
+            return TrainingPairs(*pairs)
+        about = [*crop_about_defect(self.crop_size), *copy.deepcopy(self.geometry[1:])]
+        return DefectPairs(*pairs, defects, about, self.defect_share)
+
+    @cached_property
+    def _every_defect(self) -> Defects | None:
+        if self.defects is None:
+            return None
+        return Defects.find(Path(self.defects), self.cache, DecodedCache(1, self.cache_gb))
+
+    @cached_property
+    def _usable_defects(self) -> Defects | None:
+        return None if self._every_defect is None else self._every_defect.usable()
+
+    def _files_beside(self) -> list[tuple[DecodedCache, Sequence[Path]]]:
+        return [] if self._every_defect is None else self._every_defect.files()
+
+    def setup(self, stage: str) -> None:
+        """Finds the readable images of the splits that the stage needs, and for training those with real defects.
+
+        Raises:
+            FileNotFoundError: If a folder is missing or holds no readable image.
+            UserError: If no image with defects can be used.
+        """
+        super().setup(stage)
+        if stage == "fit":
+            _ = self._usable_defects  # says now what is wrong with them
 
     def _evaluation_pairs(self, source: Source, crop_size: int | None) -> EvaluationPairs:
         return EvaluationPairs(source, self.cache, self.evaluation, self._seed, crop_size)
@@ -112,6 +156,20 @@ class CorruptedPairs(PairedData):
             paths = [path for path in paths if self.cache.problem(path) is None]
         cache, _ = self._files(split, source)[0]
         return CleanImages(cache, paths, min(32, self.evaluation_batch_size))
+
+    def trained_images(self, most: int) -> CleanImages:
+        """Returns at most `most` of all images that training sees, as `clean_images` does; those with defects first."""
+        defects = self._usable_defects
+        abnormal = [] if defects is None else [defects.source.paths[i] for i in spread(len(defects.source.paths), most)]
+        normal = self.clean_images("train", most - len(abnormal))
+        return CleanImages(normal.cache, [*abnormal, *normal.paths], normal.batch_size)
+
+    def open_images(self, split: Split, most: int) -> Iterator[tuple[Path, NDArray[Any]]]:
+        """Yields images as `PairedData` does; of training also those with real defects."""
+        yield from super().open_images(split, most)
+        defects = self._usable_defects if split == "train" else None
+        if defects is not None:
+            yield from ((path, defects.cache.open(path)) for path in defects.source.paths)
 
     def _find(self, split: Split, every: bool = False) -> Source:
         own = self._own_folder(split)

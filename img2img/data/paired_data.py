@@ -124,6 +124,10 @@ class PairedData(LightningDataModule, ABC):
         """Returns caches and the files that each opens; file i of each belongs to pair i."""
         return [(self.cache, source.paths)]
 
+    def _files_beside(self) -> list[tuple[DecodedCache, Sequence[Path]]]:
+        """Returns further files that training opens, and their caches."""
+        return []
+
     def _divided_by_seed(self, split: Split) -> bool:
         """Returns whether the seed decides which images a split holds."""
         return not all(has_part(root, "train") for root in self._roots())
@@ -136,7 +140,8 @@ class PairedData(LightningDataModule, ABC):
         splits = _SPLITS.get("fit" if stage is None else stage.value, ())
         found = [(split, self._find(split)) for split in splits]
         before = [(split, source) for split, source in found if not self._on_use(source)]
-        prepare_all([request for split, source in before for request in self._files(split, source)])
+        requests = [request for split, source in before for request in self._files(split, source)]
+        prepare_all(requests + (self._files_beside() if "train" in splits else []))
         many = [source.paths for _, source in found if isinstance(source.paths, ManyPaths)]
         make_room([shards for paths in many for shards in paths.in_shards()], self.cache.limit)
 

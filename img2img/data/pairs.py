@@ -37,6 +37,7 @@ class Sample(TypedDict, total=False):
     input: torch.Tensor
     target: torch.Tensor
     mask: torch.Tensor  # H×W×1, 1 = hole: here the input says nothing about the target; between 0 and 1: in part
+    real: bool  # the mask marks real defects; what they hide is not known. Only where there are any
     path: str
     n: int
     corruption: str
@@ -44,11 +45,12 @@ class Sample(TypedDict, total=False):
 
 
 class Pair(NamedTuple):
-    """The pixels of a sample: H×W×C float32 input and target, H×W×1 float32 mask in [0, 1] (1 = hole)."""
+    """The pixels of a sample: H×W×C float32 input and target, H×W×1 float32 mask in [0, 1] (1 = hole); and `real`."""
 
     input: Float
     target: Float
     mask: Float
+    real: bool | None = None  # as in `Sample`
 
 
 def compose(transforms: Steps, additional_targets: dict[str, str] | None = None) -> Compose:
@@ -116,7 +118,7 @@ def collate(samples: Sequence[Sample]) -> dict[str, Any]:
                 "channels); a transform that changes the shape, such as ToGray, needs p: 1.0"
             )
         batch[key] = torch.stack(batch[key]).permute(0, 3, 1, 2)
-    return batch | {key: torch.tensor(batch[key]) for key in ("n", "counted") if key in batch}
+    return batch | {key: torch.tensor(batch[key]) for key in ("n", "counted", "real") if key in batch}
 
 
 def _spare_cores() -> None:
@@ -281,5 +283,6 @@ def random_crop(height: int, width: int) -> Transform:
 
 
 def _tensors(pair: Pair) -> Sample:
-    seen, target, mask = map(torch.from_numpy, pair)
-    return {"input": seen, "target": target, "mask": mask}
+    seen, target, mask = map(torch.from_numpy, pair[:3])
+    tensors: Sample = {"input": seen, "target": target, "mask": mask}
+    return tensors if pair.real is None else {**tensors, "real": pair.real}

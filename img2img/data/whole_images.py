@@ -32,7 +32,7 @@ class WholeImages(CorruptedPairs):
             samples_per_epoch, seed.
 
     Raises:
-        UserError: If an argument is out of range.
+        UserError: If an argument is out of range, or `defects` are given.
     """
 
     def __init__(
@@ -47,6 +47,10 @@ class WholeImages(CorruptedPairs):
     ) -> None:
         if len(image_size) != 2 or min(image_size) < 1:
             raise UserError(f"image_size must be [height, width] in pixels, such as [64, 64], not {list(image_size)}")
+        if kwargs.get("defects") is not None:
+            raise UserError(
+                "WholeImages takes no defects: CorruptedPairs does, for a task that learns masks, as in anomaly.yaml"
+            )
         corruption = corruption or []
         super().__init__(
             corruption=corruption,

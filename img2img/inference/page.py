@@ -27,11 +27,12 @@ _SECTION = re.compile(r"<!-- (\w+) -->\n")
 
 
 def read_template(package: str, name: str) -> str:
-    """Returns a template of a package, with the style and the script that all pages share."""
+    """Returns a template of a package, with the head, the style and the script that all pages share."""
     text = resources.files(package).joinpath(name).read_text(encoding="utf-8")
+    here = resources.files("img2img.inference")
+    text = text.replace("<!-- head.html -->\n", here.joinpath("head.html").read_text(encoding="utf-8"))
     for shared in ("page.css", "divider.css", "page.js", "enlarge.js", "divider.js", "strength.js"):
-        own = resources.files("img2img.inference").joinpath(shared).read_text(encoding="utf-8")
-        text = text.replace(f"/* {shared} */\n", own)
+        text = text.replace(f"/* {shared} */\n", here.joinpath(shared).read_text(encoding="utf-8"))
     return text
 
 

@@ -187,7 +187,8 @@ class AnomalySegmentation(Restoration):
         with torch.autocast(image.device.type, enabled=False):
             found = [restore_in_tiles(_Segmented(self), each[None], None, tiling) for each in image]
         probability, error = torch.cat(found).unbind(1)
-        return Scored(self._scores_of(probability, error), {"": probability})
+        marks = _mean_about(probability, self.window // 2 | 1)
+        return Scored(self._scores_of(probability, error), {"": probability}, marks=marks)
 
     def _scores_of(self, probability: Tensor, error: Tensor) -> dict[str, Tensor]:
         """Returns the scores, N each, given probabilities and squared errors N×H×W."""

@@ -121,12 +121,28 @@ class PairedTask(Task):
         """Returns the loss of a batch."""
         if batch_idx == 0:
             self._check(batch)
-        loss = self.loss_of(self.forward_batch(batch), batch)
+        raw = self.forward_batch(batch)
+        loss = self.loss_of(raw, self._as_far_as_known(batch, raw))
         self.log_step({"train/loss": loss})
         return loss
 
+    def _as_far_as_known(self, batch: Batch, raw: Tensor) -> Batch:
+        """Returns the batch with the output itself as target where a real defect hides the image: no loss, no gradient.
+
+        The first channels of `raw` must be the image. Losses over windows still see the output there.
+        """
+        if "real" not in batch:
+            return batch
+        target, hidden = batch["target"], batch["mask"].bool() & batch["real"].view(-1, 1, 1, 1)
+        return {**batch, "target": target.where(~hidden, raw[:, : target.shape[1]].detach().to(target.dtype))}
+
     def _check(self, batch: Batch) -> None:
-        """Checks the channels, and warns if the loss has no masked pixels."""
+        """Checks the channels and that real defects are of use, and warns if the loss has no masked pixels."""
+        if "real" in batch and type(self).mask_of is PairedTask.mask_of:
+            raise UserError(
+                f"{type(self).__name__} cannot learn from data.defects, because it has no mask to learn: leave them "
+                "out, or train AnomalySegmentation (anomaly.yaml)"
+            )
         given, wanted = self.channels_given(batch), self.network_channels
         if wanted is not None and wanted != given:
             raise UserError(

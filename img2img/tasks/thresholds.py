@@ -21,11 +21,14 @@ class Scored:
             name is the prefix of the reference that the map belongs to, such as `pca_`; empty for the task's own.
         contrast: The task's own map relative to the level of each image, N×h×w; None if the map's own values are
             comparable between images.
+        marks: The task's own map as overlays show it, N×h×w, smoothed so that no single pixel decides; None for the map
+            as it is.
     """
 
     scores: Mapping[str, Tensor]
     maps: Mapping[str, Tensor]
     contrast: Tensor | None = None
+    marks: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +52,7 @@ class Threshold:
 
     Attributes:
         value: Pixels above it are abnormal.
-        quantile: Fraction of the pixels of held-out normal images that do not exceed it.
+        quantile: Fraction of the pixels of held-out normal images that do not exceed it; of `marks` that of the images.
     """
 
     value: float
@@ -62,7 +65,9 @@ class Thresholds:
 
     Attributes:
         scores: Thresholds of the scores, by name.
-        pixels: Thresholds of the maps, by prefix plus `map`, and of the `contrast`.
+        pixels: Thresholds of the maps, by prefix plus `map`, and of the `contrast`. And that of the `marks` of
+            overlays, in units of these: how many times of theirs the map or the contrast must reach. Checkpoints of
+            earlier versions lack it, whose overlays mark what exceeds the others.
         fingerprints: Of training images, N×side×side uint8, which tell whether a scored image is one of them; see
             `img2img.data.near_duplicates`. None in checkpoints of earlier versions.
     """

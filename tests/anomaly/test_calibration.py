@@ -193,7 +193,7 @@ def test_a_threshold_leaves_its_share_of_held_out_images_below(tmp_path):
         assert len(held.normal) == 20
         assert float((held.normal <= held.threshold).float().mean()) == pytest.approx(0.8, abs=0.051)
         assert held.quantile == 0.8
-    assert set(found.pixels) == {"map", "pca_map", "contrast"}
+    assert set(found.pixels) == {"map", "pca_map", "contrast", "marks"}
     assert 0 < found.pixels["map"].value < 1
     assert found.pixels["contrast"].value > 1
     assert found.pixels["contrast"].quantile == found.pixels["map"].quantile == 0.99

@@ -27,9 +27,9 @@ def with_border(where: np.ndarray, width: int) -> np.ndarray:
 
 @pytest.fixture
 def earlier(linear) -> Autoencoder:
-    """The model as earlier versions calibrated it: overlays go by the threshold of the map alone."""
+    """The model as the earliest versions calibrated it: overlays go by the threshold of the map's pixels alone."""
     known = linear.statistics.thresholds
-    pixels = {name: limit for name, limit in known.pixels.items() if name != "contrast"}
+    pixels = {name: limit for name, limit in known.pixels.items() if name not in ("contrast", "marks")}
     linear.statistics = replace(linear.statistics, thresholds=replace(known, pixels=pixels))
     return linear
 
@@ -56,14 +56,15 @@ def test_maps_are_as_large_as_the_images_and_bright_on_the_square(earlier, parts
     assert (overlay[within] == photo[within][:, None]).all()
     text = Path("maps/README.txt").read_text()
     assert "65535 is 1" in text
-    assert f"{threshold:.3g}, which 99% of the pixels" in text
+    assert f"- {threshold:.3g}.\n99% of the pixels of held-out normal images do not exceed" in text
     assert "times its mean" not in text
 
 
 def test_overlays_also_show_what_stands_out_of_its_own_image(linear, parts):
     img2img.score(parts, None, linear, maps="maps", **CPU)
     limits = linear.statistics.thresholds.pixels
-    threshold, contrast = limits["map"].value, limits["contrast"].value
+    threshold, contrast = (limits["marks"].value * limits[name].value for name in ("map", "contrast"))
+    assert "50% of the held-out normal images have no red at all" in Path("maps/README.txt").read_text()
     assert f"{contrast:.3g} times its mean over the same image" in Path("maps/README.txt").read_text()
     for i in range(6):
         values = np.array(Image.open(f"maps/spot/{i:02}.map.png")).astype(float) / 65535

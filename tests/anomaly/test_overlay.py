@@ -61,6 +61,8 @@ def test_the_larger_of_map_and_contrast_counts():
     assert times_threshold(values, contrast, limits, (1, 2)).tolist() == [[2, 2]]
     assert times_threshold(values, None, limits, (1, 2)).tolist() == [[0.5, 2]]
     assert times_threshold(values, contrast, {"map": limits["map"]}, (1, 2)).tolist() == [[0.5, 2]]
+    twice = limits | {"marks": Threshold(2.0, 0.5)}
+    assert times_threshold(values, contrast, twice, (1, 2)).tolist() == [[1, 1]], "of both limits"
     large = times_threshold(values, None, limits, (10, 20))
     assert large.shape == (10, 20)
     assert large[5, 0] == 0.5

@@ -73,7 +73,7 @@ def test_it_is_calibrated_and_scores_images_in_their_own_size(root, parts):
     assert again.highest == task.highest > 0
     assert list(again.thresholds.scores) == ["brightest", "mean"]
     assert len(again.thresholds.scores["brightest"].normal) == 10
-    assert list(again.thresholds.pixels) == ["map"]
+    assert list(again.thresholds.pixels) == ["map", "marks"]
 
     scores = img2img.score(parts, "out.csv", "m.ckpt", maps="maps", trust=["tests"], accelerator="cpu", devices=1)
     assert scores.recommended == "brightest"
