@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from benchmarks.autoencoders import fit, machine, plus_minus
+from img2img.anomaly.detection import detection
 from img2img.anomaly.scoring import Scores, score
 from img2img.data.splits import spread
 
@@ -81,9 +82,12 @@ def main() -> None:
     for name in found[0].names:
         columns = [[scores.table[group][name].auroc for scores in found] for group in groups]
         print(f"{name:18}" + "".join(f"  {plus_minus(column, 3):15}" for column in columns))
+    deciding = found[0].recommended
+    faces = [detection(scores.rows, [deciding], {"known", "new"})["tiles"][deciding].auroc for scores in found]
+    print(f"tiles among all these people, by {deciding}: {plus_minus(faces, 3)}")
     for group in ("known", *groups):
         shares = [np.mean([row["abnormal"] for row in scores.rows if row["label"] == group]) for scores in found]
-        print(f"{group}: {plus_minus(shares, 3)} above the threshold of {found[0].recommended}")
+        print(f"{group}: {plus_minus(shares, 3)} above the threshold of {deciding}")
     print(f"{options.steps} steps each; {time.perf_counter() - begun:.0f} s; {machine()}")
 
 
