@@ -18,8 +18,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 MIRRORED = (
-    *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "CITATION.cff", "docs/*.md", "docs/*.yaml", "docs/*.js", "docs/**/*.jpg"),
-    *("docs/**/*.png", "docs/**/*.webp", "img2img/weights/*.md", "data/README.md", "data/starter/CREDITS.md"),
+    *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "CITATION.cff", "docs/*.md", "docs/*.yaml", "docs/*.js"),
+    *("docs/**/*.jpg", "docs/**/*.png", "img2img/weights/*.md", "data/README.md", "data/starter/CREDITS.md"),
 )
 """What becomes part of the site: every page, and what pages link to or show."""
 

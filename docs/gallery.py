@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import subprocess
-import time
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from img2img.cli import main as img2img
 from img2img.corruptions import CameraNoise, GaussianNoise, Strokes, TextMask
@@ -44,6 +44,9 @@ RESTORED: dict[str, tuple[str, tuple[int, int], list[FloatTransform | MaskTransf
 }
 """Shipped models: the photograph, left and top of the part that is shown, and what was wrong with it."""
 PART = (384, 288)  # width and height of such a part, pixels
+CLOTHES = ("shoes", "shorts", "pants", "dress", "t-shirt", "hat")
+"""Kinds of clothes for an autoencoder; it never sees the first one."""
+SIDE = 128  # of the parts of the gravel, pixels
 
 Pixels = NDArray[np.uint8]
 
@@ -119,3 +122,71 @@ def report(options: argparse.Namespace) -> None:
         shot = ["--window-size=1100,900", f"--screenshot={work / 'page.png'}", f"--user-data-dir={work / 'profile'}"]
         subprocess.run([browser, *flags, *shot, page], check=True, capture_output=True, timeout=120)
         save(np.array(Image.open(work / "page.png").convert("RGB")), "report.jpg")
+
+
+def latents(options: argparse.Namespace) -> None:
+    """Draws what an autoencoder is, with the script of that page."""
+    folders = [str(options.clothing / name) for name in CLOTHES]
+    command = [sys.executable, "-m", "examples.what_is_an_autoencoder", str(PICTURES / "autoencoder"), *folders]
+    subprocess.run(command, cwd=ROOT, check=True)
+
+
+def anomalies(options: argparse.Namespace) -> None:
+    """Draws what lies on gravel, as a model marks it that has only seen the other half of the gravel."""
+    gravel = Image.open(ROOT / "data" / "starter" / "train" / "gravel-1.png").convert("L")
+    with TemporaryDirectory() as name:
+        work = Path(name)
+        for i, top in enumerate(range(0, SIDE + 1, SIDE // 8)):
+            part = work / "gravel" / f"{i}.png"
+            part.parent.mkdir(exist_ok=True)
+            gravel.crop((0, top, SIDE, top + SIDE)).save(part)
+        fit = [
+            "fit",
+            "--config=anomaly.yaml",
+            f"--data.root={part.parent}",
+            "--data.crop_size=96",
+            "--data.batch_size=6",
+        ]
+        fit += [
+            "--trainer.max_steps=400",
+            "--trainer.val_check_interval=200",
+            f"--trainer.default_root_dir={work / 'runs'}",
+        ]
+        img2img(fit)
+        (work / "found").mkdir()
+        for i, draw in enumerate((coin, wire)):
+            draw(gravel.crop((SIDE, i * SIDE, 2 * SIDE, (i + 1) * SIDE))).save(work / "found" / f"{i}.png")
+        model = work / "runs" / "anomaly" / "0" / "best.ckpt"
+        img2img(["score", str(work / "found"), str(work / "scores.csv"), f"--model={model}", f"--maps={work / 'maps'}"])
+        files = [path for i in range(2) for path in (work / "found" / f"{i}.png", work / "maps" / f"{i}.overlay.png")]
+        save(sheet([[np.array(Image.open(path).convert("RGB").resize((256, 256))) for path in files]]), "anomalies.jpg")
+
+
+def coin(image: Image.Image) -> Image.Image:
+    """Returns the image with a smooth disk on it."""
+    ImageDraw.Draw(image).ellipse((60, 40, 92, 72), fill=170, outline=90, width=2)
+    return image
+
+
+def wire(image: Image.Image) -> Image.Image:
+    """Returns the image with a bent line on it."""
+    ImageDraw.Draw(image).line([(10, 90), (45, 70), (80, 85), (118, 40)], fill=230, width=3, joint="curve")
+    return image
+
+
+PARTS = {part.__name__: part for part in (preview, restored, report, latents, anomalies)}
+
+
+def main() -> None:
+    """Makes the pictures that are asked for."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=list(PARTS), metavar="PART")
+    parser.add_argument("--kodak", type=Path, required=True)
+    parser.add_argument("--clothing", type=Path, required=True)
+    options = parser.parse_args()
+    for part in options.parts:
+        PARTS[part](options)
+
+
+if __name__ == "__main__":
+    main()
