@@ -180,11 +180,13 @@ PARTS = {part.__name__: part for part in (preview, restored, report, latents, an
 def main() -> None:
     """Makes the pictures that are asked for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=list(PARTS), metavar="PART")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (default: all)")
     parser.add_argument("--kodak", type=Path, required=True)
     parser.add_argument("--clothing", type=Path, required=True)
     options = parser.parse_args()
-    for part in options.parts:
+    if unknown := set(options.parts) - PARTS.keys():
+        parser.error(f"no part {', '.join(sorted(unknown))}: the parts are {', '.join(PARTS)}")
+    for part in options.parts or PARTS:
         PARTS[part](options)
 
 
