@@ -9,7 +9,6 @@ import pytest
 
 from img2img.cli import COMMANDS
 from img2img.imaging.formats import FORMATS
-from img2img.shipped import shipped_configs
 from tests.pages import DATA, PAGES, README, ROOT, blocks
 
 
@@ -23,11 +22,6 @@ def test_set_up_and_test_are_what_ci_runs():
     ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
     assert 'pip install -q -e ".[dev]"' in ci
     assert "pytest" in ci
-
-
-def test_every_shipped_config_is_in_the_readme():
-    text = README.read_text(encoding="utf-8")
-    assert [path.stem for path in shipped_configs() if f"`{path.stem}`" not in text] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
