@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ from tests.inference.browser import COMMAND, Browser
 
 # Tests run in as many processes as there are cores; before torch is imported, and for the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell ignores Ctrl-C in what it starts with &
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 STARTER = Path(__file__).parent.parent / "data" / "starter"
 TINY = [
     "--model.network.init_args.channels=[8,8]",

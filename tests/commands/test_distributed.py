@@ -57,7 +57,7 @@ def table(out: str) -> list[tuple[str, str]]:
     return re.findall(r"(test/\S+)[\s│]+(\S+)", out)
 
 
-@pytest.mark.parametrize("optimizer", [[], ["--model.optimizer=null"]])
+@pytest.mark.parametrize("optimizer", [[], pytest.param(["--model.optimizer=null"], marks=pytest.mark.slow)])
 def test_two_processes_train_on_the_same_samples_as_one(program, flags, optimizer):
     length = (EXACT, "--trainer.max_steps=4", *optimizer)
     program("fit", *length, "--data.batch_size=4")

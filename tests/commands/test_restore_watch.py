@@ -57,6 +57,7 @@ def end(process, log: Path) -> None:
     assert "Traceback" not in log.read_text()
 
 
+@pytest.mark.slow
 def test_two_hundred_files_that_arrive_are_restored_once_each_also_if_the_run_is_killed(argv, tmp_path, photo):
     """Files come all the time, written slowly, copied, or moved in; the run is killed in the middle and goes on."""
     source, out, log = tmp_path / "in", tmp_path / "out", tmp_path / "log"

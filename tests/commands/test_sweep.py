@@ -48,6 +48,7 @@ def test_trials_are_runs_and_more_can_follow(photos, capsys):
     assert min(Image.open("found/trials.png").size) > 200
 
 
+@pytest.mark.slow
 def test_a_refused_trial_says_why_and_a_corrected_search_takes_its_place(photos, capsys):
     with pytest.raises(SystemExit) as ended:
         main([word.replace("model.lr", "model.rate") for word in arguments(photos, 1)])
@@ -67,7 +68,7 @@ def test_a_refused_trial_says_why_and_a_corrected_search_takes_its_place(photos,
         (["--model.lr=1"], "--model.lr is set by the sweep"),
         (["--resume=auto"], "--resume is set by the sweep"),
         (["--set", "data.crop_size=sometimes:1..2"], "no kind 'sometimes'"),
-        (["--trainer.max_stps=4"], "unrecognized arguments: --trainer.max_stps"),
+        pytest.param(["--trainer.max_stps=4"], "unrecognized arguments: --trainer.max_stps", marks=pytest.mark.slow),
     ],
 )
 def test_wrong_options_end_before_training(photos, capsys, more, said):

@@ -70,6 +70,7 @@ def test_a_run_on_one_engine_is_not_continued_on_another(photos, model):
         img2img.restore(photos, "out", model, precision="32-true")
 
 
+@pytest.mark.slow
 def test_masks_sigma_and_colour_work_alike(photo):
     image = torch.from_numpy(photo[:70, :90].copy()).permute(2, 0, 1)[None] / 255
     mask = torch.zeros(1, 1, 70, 90)

@@ -41,7 +41,7 @@ def run(path: Path, image: torch.Tensor) -> torch.Tensor:
     return output
 
 
-@pytest.mark.parametrize("name", ["a.onnx", "a.pt2", "a.xml"])
+@pytest.mark.parametrize("name", ["a.onnx", "a.pt2", pytest.param("a.xml", marks=pytest.mark.slow)])
 def test_a_file_restores_images_of_any_size_as_torch_does(name):
     task = denoiser()
     done = img2img.export(task, name)
@@ -78,6 +78,7 @@ def test_the_contract_is_in_the_file():
     assert all(side.startswith("4*") for side in sides)  # free, as multiples of the stride
 
 
+@pytest.mark.slow
 def test_float16_stays_close():
     task = denoiser()
     done = img2img.export(task, "half.onnx", precision="float16")
@@ -110,6 +111,7 @@ def test_colour_comes_with_the_luma_of_the_input():
     assert torch.allclose(run(Path("c.onnx"), gray), task(gray), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_inpainter_takes_the_mask_as_a_channel_and_keeps_what_is_known():
     task, image = filler(), torch.rand(1, 3, 37, 50)
     mask = (torch.rand(1, 1, 37, 50) < 0.4).float()
@@ -129,6 +131,7 @@ def test_an_autoencoder_keeps_its_one_size():
     assert torch.allclose(run(Path("a.onnx"), image), task(image), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_networks_of_others_can_be_exported():
     enlarging = changed(Restoration(Doubling()))
     done = img2img.export(enlarging, "x2.onnx")
