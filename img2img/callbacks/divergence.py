@@ -98,6 +98,7 @@ class DivergenceGuard(Callback):
         self._losses: list[Tensor] = []
         self._samples: list[tuple[Tensor, Tensor]] = []
         self._before: list[Tensor] = []
+        self._batch: Any = None  # the latest
         self._buffers: list[Tensor] = []  # the task's
 
     def state_dict(self) -> dict[str, Any]:
@@ -121,7 +122,16 @@ class DivergenceGuard(Callback):
         """Notes the samples' numbers, and the buffers, which a forward pass may change (batch norm, running means)."""
         if not self._losses:  # the first batch of a step
             self._samples, self._before = [], [buffer.clone() for buffer in self._buffers]
-        if isinstance(batch, dict) and {"n", "input", "target"} <= batch.keys():
+        self._add_up()
+        self._batch = batch
+
+    def _add_up(self) -> None:
+        """Notes the sum of each sample's values, which shows whether all are finite; forgets the batch.
+
+        Done only for what a step may need: of several accumulated batches, and if something is wrong.
+        """
+        batch, self._batch = self._batch, None
+        if self._losses and isinstance(batch, dict) and {"n", "input", "target"} <= batch.keys():
             self._samples.append((batch["n"], batch["input"].sum((1, 2, 3)) + batch["target"].sum((1, 2, 3))))
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
@@ -137,16 +147,17 @@ class DivergenceGuard(Callback):
             Diverged: If the step is to stop the run; all ranks raise it.
         """
         loss, norm = self._measure(trainer, optimizer)
-        self._losses = []
         wrong = self._wrong(loss, norm or 0.0)
         if wrong is None:
-            self._in_row = 0
+            self._in_row, self._losses, self._batch = 0, [], None
             self._losses_before.note(loss)
             self._norms_before.note(norm or 0.0)
             if isinstance(pl_module, Task):
                 pl_module.gradient_norm = norm
             return
         self._skipped, self._in_row = self._skipped + 1, self._in_row + 1
+        self._add_up()
+        self._losses = []
         numbers = self._culprits()
         said = f"step {trainer.global_step + 1}: the {wrong[0]}{f' of samples {numbers}' * bool(numbers)} is {wrong[1]}"
         if self.action == "stop":

@@ -17,7 +17,7 @@ from img2img.networks import ReceptiveField
 from img2img.tiling.geometry import Cost, Cut, Tiling, cheapest_tiling, tiling_by_side
 
 GIGABYTE = 1_000_000_000
-PROGRAM = 1.25 * GIGABYTE
+PROGRAM = 1.28 * GIGABYTE
 """Memory that the program takes besides tiles: Python, torch, the model, decoder and encoder. A constant, because tiles
 must not vary between runs; measured by `benchmarks/restore_memory.py`."""
 ENOUGH = 2 * GIGABYTE
