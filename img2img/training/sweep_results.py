@@ -146,6 +146,7 @@ def _scatter(panel: Axes, trials: list[TrialResult], places: list[Any], name: st
             panel.scatter([places[i] for i in of_state], values, color=colour, marker=marker, label=state)
     panel.set_xlabel(name)
     panel.grid(alpha=0.3)
+    panel.set_axisbelow(True)
     if len({trial.state for trial in trials}) > 1:
         panel.legend(fontsize="small")
 

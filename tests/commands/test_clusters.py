@@ -108,7 +108,7 @@ def test_torchrun_trains_and_restores_on_two_hosts(hosts, photos, program):
     assert "2 × cpu" in end_all(runs)
     assert apart(trained(0), trained(1)) < 1e-9
     restore = [{"photos/": str(photos)}.get(word, word) for word in restore]
-    runs = [hosts.start(number, typed(restore, number, "--accelerator=cpu", "--memory=1.251GB")) for number in (0, 1)]
+    runs = [hosts.start(number, typed(restore, number, "--accelerator=cpu", "--memory=1.281GB")) for number in (0, 1)]
     assert "Restored 10 image(s) into restored" in end_all(runs)
     has_restored(photos, 2)
 
@@ -149,7 +149,7 @@ def test_a_slurm_script_trains_and_restores_on_two_hosts(hosts, photos):
         "SLURM_NNODES": asked["nodes"],
         "SLURM_NTASKS_PER_NODE": "1",
         "FIT": "\n".join(training_flags(photos)),
-        "RESTORE": "--accelerator=cpu\n--memory=1.251GB",
+        "RESTORE": "--accelerator=cpu\n--memory=1.281GB",
         "PATH": f"{Path('bin').resolve()}{os.pathsep}{os.environ['PATH']}",
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": str(ROOT),
@@ -202,7 +202,7 @@ def test_training_goes_on_when_a_host_is_lost(how, hosts, photos, program):
 def test_restoring_goes_on_when_a_host_is_lost(lost, hosts, photos):
     Path("short.py").write_text(SHORT)
     arguments = ["restore", str(photos), "restored", f"--model={save_model(Path('model.ckpt'))}", "--accelerator=cpu"]
-    arguments += ["--devices=1", "--memory=1.251GB"]
+    arguments += ["--devices=1", "--memory=1.281GB"]
     together = [sys.executable, "short.py", *arguments, "--num_nodes=2"]
     place = {"MASTER_ADDR": "node0", "MASTER_PORT": "29501"}  # without torchrun
     runs = [hosts.start(number, together, **place, NODE_RANK=str(number), SLOWLY="1") for number in (0, 1)]

@@ -66,7 +66,7 @@ def test_it_restores_until_it_is_told_to_end_and_leaves_nothing(program, tmp_pat
 
 def test_it_ends_in_the_middle_of_a_picture(program, tmp_path):
     save_model(tmp_path / "mine.ckpt", 0.05)
-    process, address = program(f"--model={tmp_path / 'mine.ckpt'}", "--memory=1270MB")
+    process, address = program(f"--model={tmp_path / 'mine.ckpt'}", "--memory=1300MB")
     added = post(f"{address}pictures?name=a.png", as_file(smooth(3000, 4000)))
     id = re.search(rb'"id":"([^"]+)"', added)[1].decode()
     post(f"{address}pictures/{id}/restore?self_ensemble=1", b"")

@@ -19,7 +19,7 @@ from img2img.inference.masks import mask_finder
 from img2img.inference.references import References, scores
 from img2img.inference.thumbnails import thumbnail
 from img2img.tasks.metrics import PSNR, SSIM, Images, as_8_bit
-from img2img.tiling.planner import Planner
+from img2img.tiling.planner import PROGRAM, Planner
 from tests.commands.models import FILLING, RECIPE, save_model
 from tests.commands.restoring import code_of
 from tests.imaging.samples import rle_bmp
@@ -98,7 +98,7 @@ def test_a_reference_counts_as_its_image_if_it_is_read(tmp_path, photo):
     Image.fromarray(photo[:60, :60]).save(tmp_path / "beside" / "a.webp")
     jobs = list_jobs([tmp_path / "in"], tmp_path / "out")
     held = int(2.7 * 3 * 60 * 60)
-    for memory, expected in ((2e9, held), (1.25e9 + held / 2, 0)):
+    for memory, expected in ((2e9, held), (PROGRAM + held / 2, 0)):
         planner = Planner(img2img.build(RECIPE), memory=int(memory), limit=int(memory), tile=16)
         found = counted(jobs, None, References(tmp_path / "beside", jobs, planner))
         assert [job.header.held for job in found] == [expected]

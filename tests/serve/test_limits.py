@@ -187,7 +187,7 @@ def test_a_sender_that_hangs_up_leaves_nothing(client):
 
 
 def test_a_program_that_hangs_up_stops_its_restoration(shelf):
-    with serving(shelf, memory="1270MB") as client:  # small tiles
+    with serving(shelf, memory="1300MB") as client:  # small tiles
         data = as_file(smooth(1500, 2000))
         head = f"POST {client.root}restore?name=a.png&self_ensemble=1 HTTP/1.1\r\nHost: 127.0.0.1:{client.port}\r\n"
         with client.raw() as connection:

@@ -217,7 +217,7 @@ def test_a_damaged_picture_fails_alone_and_names_no_path(client):
 
 
 def test_a_picture_can_be_removed_while_it_waits_or_runs(shelf):
-    with serving(shelf, memory="1270MB") as client:
+    with serving(shelf, memory="1300MB") as client:
         ids = [client.add(as_file(smooth(1500, 2000)), f"{n}.png")["id"] for n in range(3)]
         for id in ids:
             assert client.ask("POST", f"pictures/{id}/restore", self_ensemble=1).status == 202

@@ -101,7 +101,7 @@ def test_memory_decides_the_tiles_and_too_little_is_an_error():
     assert len(list(small(9000, 12000))) > len(list(large(9000, 12000))) > 1
     assert len(list(small(500, 700))) == 1
     with pytest.raises(UserError, match="larger --memory"):
-        Planner(task, memory=int(1.26 * GIGABYTE))(9000, 12000)
+        Planner(task, memory=int(1.29 * GIGABYTE))(9000, 12000)
     with pytest.raises(UserError, match="at least 1"):
         Planner(task, tile=0)
 
