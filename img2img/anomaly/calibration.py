@@ -30,7 +30,7 @@ QUANTILE = 0.95
 PIXEL_QUANTILE = 0.99
 """Fraction of these images' pixels that do not exceed the thresholds of maps."""
 UNMARKED = 0.5
-"""Fraction of these images on which overlays mark nothing. With 0.75, tiles lost half of the marks on their defects."""
+"""Fraction of these images on which overlays mark nothing: more would cost marks on defects, which matter more."""
 MOST_HELD_OUT = 2_000
 """The most held-out images that are scored, evenly spread: with so many, a 95 % quantile is good to half a per cent."""
 LEAST_MARKED = 1e-3
