@@ -12,6 +12,7 @@ from img2img.tasks import AnomalySegmentation, FocalDice
 from img2img.tasks.anomaly_segmentation import SCORES
 from img2img.tasks.checkpoint import CHECKPOINT_KEY
 from img2img.tasks.thresholds import HeldOut, Threshold, Thresholds
+from img2img.tiling.planner import PROGRAM
 from tests.commands.models import save_task
 
 RECIPE = {
@@ -83,7 +84,7 @@ def test_a_large_image_scores_in_tiles_as_it_does_whole(photo, monkeypatch):
     monkeypatch.setattr(task, "segment", noting)
     whole = task.score_batch({"image": image})
     # The memory that the program takes, and a tenth of what the whole image needs.
-    room = int(1.25e9 + 0.1 * 320 * 320 * (task.bytes_per_pixel + 100))
+    room = int(PROGRAM + 0.1 * 320 * 320 * (task.bytes_per_pixel + 100))
     monkeypatch.setattr("img2img.tasks.anomaly_segmentation.ENOUGH", room)
     tiled = task.score_batch({"image": image})
     assert sizes[0] == (320, 320)
