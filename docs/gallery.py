@@ -140,19 +140,9 @@ def anomalies(options: argparse.Namespace) -> None:
             part = work / "gravel" / f"{i}.png"
             part.parent.mkdir(exist_ok=True)
             gravel.crop((0, top, SIDE, top + SIDE)).save(part)
-        fit = [
-            "fit",
-            "--config=anomaly.yaml",
-            f"--data.root={part.parent}",
-            "--data.crop_size=96",
-            "--data.batch_size=6",
-        ]
-        fit += [
-            "--trainer.max_steps=400",
-            "--trainer.val_check_interval=200",
-            f"--trainer.default_root_dir={work / 'runs'}",
-        ]
-        img2img(fit)
+        data = [f"--data.root={part.parent}", "--data.crop_size=96", "--data.batch_size=6"]
+        length = ["--trainer.max_steps=400", "--trainer.val_check_interval=200"]
+        img2img(["fit", "--config=anomaly.yaml", *data, *length, f"--trainer.default_root_dir={work / 'runs'}"])
         (work / "found").mkdir()
         for i, draw in enumerate((coin, wire)):
             draw(gravel.crop((SIDE, i * SIDE, 2 * SIDE, (i + 1) * SIDE))).save(work / "found" / f"{i}.png")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -106,5 +106,5 @@ def spread_of(values: Sequence[float]) -> tuple[float, float]:
     return centre, max((high - low) / 2, LEAST_SPREAD)
 
 
-def _small(task: AnomalySegmentation, batch: Batch) -> dict[str, Iterable[Tensor]]:
+def _small(task: AnomalySegmentation, batch: Batch) -> dict[str, Tensor]:
     return {"small": small_copies(batch["image"], SIDE).cpu()}

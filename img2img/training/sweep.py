@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from tqdm import tqdm
 
 from img2img.callbacks.checkpoints import BestCheckpoint
@@ -127,10 +128,10 @@ def _objective(config: str, flags: Sequence[str]) -> tuple[str, str]:
     """Returns the metric that `best.ckpt` goes by, and whether `max` or `min` is better."""
     defaults = {name: part.default for name, part in inspect.signature(BestCheckpoint).parameters.items()}
     given = defaults | (read_config(find_config(config)).get("best") or {})
-    for flag in flags:
+    for flag, following in zip(flags, [*flags[1:], ""], strict=True):
         option, equals, value = flag.partition("=")
-        if option.startswith("--best.") and equals:
-            given[option.removeprefix("--best.")] = value
+        if option.startswith("--best."):
+            given[option.removeprefix("--best.")] = value if equals else following
     return str(given["monitor"]), str(given["mode"])
 
 
@@ -169,7 +170,8 @@ def _next(study: optuna.Study, space: dict[str, Any], trials: int, seed: int) ->
     if number >= trials:
         return None
     # A sampler for each trial: one that lives on would draw other numbers after the sweep was continued.
-    study.sampler = optuna.samplers.TPESampler(seed=seed + number)
+    (state,) = np.random.SeedSequence([seed, number]).generate_state(1).tolist()
+    study.sampler = optuna.samplers.TPESampler(seed=state)
     return int(study.ask(space).number)
 
 

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from img2img.cli import main
@@ -29,6 +30,15 @@ def arguments(photos: Path, trials: int, *more: str) -> list[str]:
 def table(folder: str = "found") -> list[dict[str, str]]:
     with Path(folder, "trials.csv").open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def test_a_sweep_goes_by_what_the_best_checkpoint_goes_by(photos):
+    main(arguments(photos, 1, "--best.monitor", "val/loss", "--best.mode=min"))
+    (trial,) = table()
+    best = torch.load(Path("found", trial["run"], "best.ckpt"), weights_only=True)
+    (state,) = (each for name, each in best["callbacks"].items() if name.startswith("BestCheckpoint"))
+    assert state["monitor"] == "val/loss"
+    assert float(trial["val/loss"]) == pytest.approx(float(state["best_model_score"]))
 
 
 def test_trials_are_runs_and_more_can_follow(photos, capsys):
