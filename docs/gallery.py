@@ -2,10 +2,10 @@
 
     python docs/gallery.py --kodak kodak24 --clothing clothing [PART …]
 
-The parts are `preview`, `restored`, `report`, `latents` and `anomalies` (default: all). They write into docs/pictures/,
-and train for minutes on one core of a CPU. `--kodak` is a folder with Kodak24 (data/kodak24/prepare.py), which no
-shipped model was trained on; `--clothing` has a folder of photographs for each class, such as the clothing data set
-(CC0). `report` needs Chromium.
+The parts are `preview`, `restored`, `report`, `tensorboard`, `latents`, `traversal` and `anomalies` (default: all).
+They write into docs/pictures/, and train for minutes on one core of a CPU. `--kodak` is a folder with Kodak24
+(data/kodak24/prepare.py), which no shipped model was trained on; `--clothing` has a folder of photographs for each
+class, such as the clothing data set (CC0). `report` and `tensorboard` need Chromium.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from img2img.cli import main as img2img
+from img2img.commands.watch import serve
 from img2img.corruptions import CameraNoise, GaussianNoise, Strokes, TextMask
 from img2img.corruptions.base import FloatTransform, MaskTransform
 from img2img.imaging.drawing import draw_sheet
@@ -104,11 +105,21 @@ def restored(options: argparse.Namespace) -> None:
     save(sheet([before, after]), "restored.jpg")
 
 
-def report(options: argparse.Namespace) -> None:
-    """Takes a picture of the page that `restore --html` writes."""
+def screenshot(page: str, name: str, size: tuple[int, int] = (1100, 900)) -> None:
+    """Writes a picture of a page as a browser shows it."""
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
     if browser is None:
-        raise SystemExit("report needs Chromium")
+        raise SystemExit(f"{name} needs Chromium")
+    with TemporaryDirectory() as folder:
+        shot = Path(folder) / "page.png"
+        flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--virtual-time-budget=20000"]
+        flags += [f"--window-size={size[0]},{size[1]}", f"--screenshot={shot}", f"--user-data-dir={folder}/profile"]
+        subprocess.run([browser, *flags, page], check=True, capture_output=True, timeout=120)
+        save(np.array(Image.open(shot).convert("RGB")), name)
+
+
+def report(options: argparse.Namespace) -> None:
+    """Takes a picture of the page that `restore --html` writes."""
     with TemporaryDirectory() as name:
         work = Path(name)
         (work / "photos").mkdir()
@@ -117,11 +128,30 @@ def report(options: argparse.Namespace) -> None:
             image, _ = damaged(np.array(Image.open(source).convert("RGB")), [CameraNoise(0.008)])
             Image.fromarray(image).save(work / "photos" / f"photograph-{number}.png")
         img2img(["restore", str(work / "photos"), str(work / "restored"), "--model=denoise_photo", "--html"])
-        page = (work / "restored" / "restore_report.html").as_uri()
-        flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--virtual-time-budget=4000"]
-        shot = ["--window-size=1100,900", f"--screenshot={work / 'page.png'}", f"--user-data-dir={work / 'profile'}"]
-        subprocess.run([browser, *flags, *shot, page], check=True, capture_output=True, timeout=120)
-        save(np.array(Image.open(work / "page.png").convert("RGB")), "report.jpg")
+        screenshot((work / "restored" / "restore_report.html").as_uri(), "report.jpg")
+
+
+def tensorboard(options: argparse.Namespace) -> None:
+    """Takes a picture of TensorBoard after a short training."""
+    with TemporaryDirectory() as runs:
+        length = ["--trainer.max_steps=200", "--trainer.val_check_interval=50", "--trainer.log_every_n_steps=10"]
+        img2img(["fit", "--config=denoise.yaml", *length, f"--trainer.default_root_dir={runs}"])
+        screenshot(f"{serve(Path(runs))}#timeseries", "tensorboard.jpg", (1300, 1000))
+
+
+def traversal(options: argparse.Namespace) -> None:
+    """Draws what each latent of a VAE of clothes changes."""
+    with TemporaryDirectory() as name:
+        work = Path(name)
+        (work / "clothes").mkdir()
+        for kind in CLOTHES:
+            (work / "clothes" / kind).symlink_to((options.clothing / kind).resolve())
+        data = [f"--data.root={work / 'clothes'}", f"--trainer.default_root_dir={work / 'runs'}"]
+        img2img(["fit", "--config=vae.yaml", *data])
+        image = sorted((options.clothing / "dress").iterdir())[0]
+        model = f"--model={work / 'runs' / 'vae' / '0' / 'best.ckpt'}"
+        img2img(["traverse", str(image), str(work / "traversal.png"), model, "--latents=6"])
+        save(np.array(Image.open(work / "traversal.png").convert("RGB")), "traversal.jpg")
 
 
 def latents(options: argparse.Namespace) -> None:
@@ -164,7 +194,7 @@ def wire(image: Image.Image) -> Image.Image:
     return image
 
 
-PARTS = {part.__name__: part for part in (preview, restored, report, latents, anomalies)}
+PARTS = {part.__name__: part for part in (preview, restored, report, tensorboard, latents, traversal, anomalies)}
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,15 +14,17 @@ from img2img.anomaly.scorable import NormalImages
 from img2img.anomaly.scores import View, local_error
 from img2img.latents.runner import Devices, run_over
 from img2img.tasks import AnomalySegmentation
-from img2img.tasks.appearance import Appearance, small_copies
+from img2img.tasks.appearance import Appearance, Look, small_copies
 from img2img.tasks.base import Batch
 from img2img.tasks.pca import fit_principal
 from img2img.tasks.thresholds import Scored, Thresholds
 
 COMBINED, WHOLE = "combined", "whole_error"
-SIDE, COMPONENTS = 96, 128
-"""Of the small copies of images: their side, and how many principal components describe them."""
-MOST_WHOLE = 2_000
+SIDES = (32, 64)
+"""Of the small copies of images. Small parts of an image are the network's work."""
+MOST_COMPONENTS = 256
+"""The most principal components that describe copies: half as many as training images, at most so many."""
+MOST_WHOLE = 1_000
 """The most training images whose small copies are kept in memory, evenly spread."""
 LEAST_SPREAD = 0.05
 """Of scores, on their logarithmic scale: few or equal held-out images may show less."""
@@ -32,8 +35,9 @@ class ScorableSegmentation:
 
     The network sees a part of an image at a time and points at what was put there. A second look asks how well the
     image as a whole is made of normal ones: `whole_error` is the `local_error` of its reconstruction by principal
-    components, of a copy of 96×96 pixels. `combined` adds both on a logarithmic scale, each in units of its spread over
-    held-out normal images; it is recommended. A checkpoint without calibration has neither.
+    components, the geometric mean of copies of 32×32 and 64×64 pixels. The components are those of the training images
+    and their mirror images: four times as many examples. `combined` adds both on a logarithmic scale, each in units of
+    its spread over held-out normal images; it is recommended. A checkpoint without calibration has neither.
 
     Args:
         task: The model. What calibration finds becomes its `appearance`, and its `thresholds`.
@@ -69,10 +73,8 @@ class ScorableSegmentation:
     def measure_training(self, data: NormalImages, where: Devices | None, freeze: bool) -> None:
         """Finds the principal components of the training images, and the spread of scores over held-out ones."""
         rows = run_over(self.task, data.clean_images("train", MOST_WHOLE), _small, where)
-        copies = torch.stack([row["small"] for row in rows])
-        pca = fit_principal([copies.numpy()], COMPONENTS)
-        error = (pca.reconstruct(copies).clamp(0, 1) - copies).square().mean((0, 1))
-        appearance = Appearance(pca, error, {})
+        looks = tuple(look_at(torch.stack([row[str(side)] for row in rows])) for side in SIDES)
+        appearance = Appearance(looks, {})
 
         def both(task: AnomalySegmentation, batch: Batch) -> dict[str, Any]:
             own = task.score_batch(batch).scores[task.recommended]
@@ -83,15 +85,25 @@ class ScorableSegmentation:
         self.task.appearance = replace(appearance, spreads={name: spread_of(each) for name, each in values.items()})
 
 
+def look_at(copies: Tensor) -> Look:
+    """Returns the principal components of copies N×C×side×side and of their mirror images."""
+    mirrored = (copies.flip(axes).numpy() for axes in ([], [-1], [-2], [-1, -2]))
+    pca = fit_principal(mirrored, min(MOST_COMPONENTS, math.ceil(len(copies) / 2)))
+    return Look(pca, (pca.reconstruct(copies).clamp(0, 1) - copies).square().mean((0, 1)))
+
+
 def whole_error(appearance: Appearance, image: Tensor) -> Tensor:
-    """Returns the local error of images N×C×H×W as a whole, N values; see `ScorableSegmentation`."""
+    """Returns the error of images N×C×H×W as a whole, N values; see `ScorableSegmentation`."""
+    errors = []
     with torch.autocast(image.device.type, enabled=False):
-        copies, pca = appearance.small(image), appearance.pca.to(image.device)
-        latents = pca.encode(copies)
-        view = View(copies, pca.decode(latents, copies.shape).clamp(0, 1), latents, training_error=appearance.error)
-        found = local_error(view)
-    assert found is not None, "the training error is known"
-    return found
+        for look in appearance.looks:
+            copies, pca = look.small(image), look.pca.to(image.device)
+            latents = pca.encode(copies)
+            view = View(copies, pca.decode(latents, copies.shape).clamp(0, 1), latents, training_error=look.error)
+            found = local_error(view)
+            assert found is not None, "the training error is known"
+            errors.append(logarithm(found))
+    return torch.stack(errors).mean(0).exp()
 
 
 def logarithm(score: Tensor) -> Tensor:
@@ -107,4 +119,4 @@ def spread_of(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _small(task: AnomalySegmentation, batch: Batch) -> dict[str, Tensor]:
-    return {"small": small_copies(batch["image"], SIDE).cpu()}
+    return {str(side): small_copies(batch["image"], side).cpu() for side in SIDES}

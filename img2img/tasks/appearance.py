@@ -13,32 +13,45 @@ from img2img.tasks.pca import PrincipalComponents
 
 
 @dataclass(frozen=True, eq=False)
-class Appearance:
-    """The principal components of small copies of normal images, and how scores of held-out ones are spread.
+class Look:
+    """The principal components of copies of normal images at one size.
 
     Attributes:
         pca: The components.
         error: Mean squared error of each pixel of a copy over the training images, side×side.
-        spreads: Of some scores, the centre and the spread over held-out normal images.
     """
 
     pca: PrincipalComponents
     error: Tensor
-    spreads: Mapping[str, tuple[float, float]]
 
     def small(self, image: Tensor) -> Tensor:
         """Returns copies of images N×C×H×W, N×C×side×side."""
         return small_copies(image, len(self.error))
 
+
+@dataclass(frozen=True, eq=False)
+class Appearance:
+    """What normal images look like at several sizes, and how scores of held-out ones are spread.
+
+    Attributes:
+        looks: One for each size.
+        spreads: Of some scores, the centre and the spread over held-out normal images.
+    """
+
+    looks: tuple[Look, ...]
+    spreads: Mapping[str, tuple[float, float]]
+
     def plain(self) -> dict[str, Any]:
         """Returns it as tensors and numbers, for a checkpoint."""
-        return {"pca": self.pca.plain(), "error": self.error, "spreads": {k: list(v) for k, v in self.spreads.items()}}
+        looks = [{"pca": look.pca.plain(), "error": look.error} for look in self.looks]
+        return {"looks": looks, "spreads": {name: list(values) for name, values in self.spreads.items()}}
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Appearance:
-        """Rebuilds it from the result of `plain`."""
+        """Rebuilds it from the result of `plain`; checkpoints from before hold one size."""
+        looks = [Look(PrincipalComponents(**look["pca"]), look["error"]) for look in plain.get("looks", [plain])]
         spreads = {name: (float(centre), float(spread)) for name, (centre, spread) in plain["spreads"].items()}
-        return cls(PrincipalComponents(**plain["pca"]), plain["error"], spreads)
+        return cls(tuple(looks), spreads)
 
 
 def small_copies(image: Tensor, side: int) -> Tensor:

@@ -12,10 +12,11 @@ from PIL import Image
 import img2img
 from img2img.anomaly.calibration import calibrate
 from img2img.anomaly.scorable import as_scorable
-from img2img.anomaly.segmentation import ScorableSegmentation, spread_of
+from img2img.anomaly.segmentation import ScorableSegmentation, spread_of, whole_error
 from img2img.data import CorruptedPairs
 from img2img.networks import RestorationUNet
 from img2img.tasks import AnomalySegmentation
+from img2img.tasks.appearance import Appearance
 from tests.conftest import STARTER
 
 SIDE = 48
@@ -77,6 +78,14 @@ def test_a_checkpoint_keeps_it(calibrated, tmp_path):
     assert score(again, part) == score(calibrated, part)
     again.on_load_checkpoint({})
     assert again.appearance is None
+
+
+def test_a_checkpoint_from_before_has_one_size(calibrated):
+    plain = calibrated.appearance.plain()
+    old = Appearance.from_plain({**plain["looks"][0], "spreads": plain["spreads"]})
+    assert [len(look.error) for look in old.looks] == [32]
+    part = torch.from_numpy(pieces(1, 3)[0][None, None] / 255).float()
+    assert whole_error(old, part).shape == (1,)
 
 
 def test_held_out_images_that_are_all_alike_do_not_divide_by_zero():
