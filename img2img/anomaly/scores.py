@@ -59,7 +59,7 @@ class View:
     @cached_property
     def map(self) -> Tensor:
         """Mean of the errors over a window about each pixel, N×H×W."""
-        return _smoothed(self.errors, borders=True)
+        return smoothed(self.errors, borders=True)
 
     @cached_property
     def contrast(self) -> Tensor:
@@ -67,7 +67,7 @@ class View:
         return self.map / self.map.mean((1, 2), keepdim=True).clamp_min(LOWEST_MEAN_ERROR)
 
 
-def _smoothed(errors: Tensor, borders: bool) -> Tensor:
+def smoothed(errors: Tensor, borders: bool) -> Tensor:
     """Returns means over windows of N×H×W, whose odd side is a `WINDOWS_PER_SIDE`th of the image's.
 
     With `borders` the size is kept: windows at the border are averaged over their part within the image.
@@ -93,11 +93,17 @@ def local_error(view: View) -> Tensor | None:
 
     A small defect counts as much as a large one, and edges that are never reconstructed well do not hide it.
     """
+    relative = relative_errors(view)
+    return None if relative is None else smoothed(relative, borders=False).flatten(1).amax(1)
+
+
+def relative_errors(view: View) -> Tensor | None:
+    """Returns the squared errors, each in units of the pixel's error on training images, N×H×W."""
     if view.training_error is None:
         return None
     typical = F.avg_pool2d(view.training_error[None], 3, 1, 1, count_include_pad=False)
     typical = typical.clamp_min(LOWEST_TRAINING_ERROR * float(typical.mean())).to(view.errors.device)
-    return _smoothed(view.errors / typical, borders=False).flatten(1).amax(1)
+    return view.errors / typical
 
 
 def mahalanobis(view: View) -> Tensor | None:

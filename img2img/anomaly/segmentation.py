@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from img2img.anomaly.pixel_histogram import PixelHistogram, gathered
 from img2img.anomaly.scorable import NormalImages
-from img2img.anomaly.scores import View, local_error
+from img2img.anomaly.scores import View, local_error, relative_errors, smoothed
 from img2img.latents.runner import Devices, run_over
 from img2img.tasks import AnomalySegmentation
 from img2img.tasks.appearance import Appearance, Look, small_copies
@@ -26,6 +27,10 @@ MOST_COMPONENTS = 256
 """The most principal components that describe copies: half as many as training images, at most so many."""
 MOST_WHOLE = 1_000
 """The most training images whose small copies are kept in memory, evenly spread."""
+QUANTILES = torch.tensor([0.16, 0.5, 0.84])
+"""They hold the centre and ± 1 σ of a normal distribution."""
+HIGHEST_RELATIVE = 1e6
+"""Larger errors, in units of the training images', are counted as this one."""
 LEAST_SPREAD = 0.05
 """Of scores, on their logarithmic scale: few or equal held-out images may show less."""
 
@@ -38,6 +43,9 @@ class ScorableSegmentation:
     components, the geometric mean of copies of 32×32 and 64×64 pixels. The components are those of the training images
     and their mirror images: four times as many examples. `combined` adds both on a logarithmic scale, each in units of
     its spread over held-out normal images; it is recommended. A checkpoint without calibration has neither.
+
+    The map is, for each pixel, the higher one of the network's probability and of the error as a whole, which is put on
+    the scale of the probabilities by how both are spread over held-out normal images.
 
     Args:
         task: The model. What calibration finds becomes its `appearance`, and its `thresholds`.
@@ -62,27 +70,43 @@ class ScorableSegmentation:
         self.task.thresholds = found
 
     def score_batch(self, batch: Batch) -> Scored:
-        """Returns the scores of the task and, where they are known, the two of its appearance; and the task's map."""
+        """Returns the scores of the task and, where they are known, the two of its appearance; and a map of both."""
         found, appearance = self.task.score_batch(batch), self.task.appearance
         if appearance is None:
             return found
-        scores = {**found.scores, WHOLE: whole_error(appearance, batch["image"])}
+        error, where = whole(appearance, batch["image"])
+        scores = {**found.scores, WHOLE: error}
         parts = [(logarithm(scores[name]) - centre) / spread for name, (centre, spread) in appearance.spreads.items()]
-        return replace(found, scores=scores | {COMBINED: torch.stack(parts).mean(0)})
+        found = replace(found, scores=scores | {COMBINED: torch.stack(parts).mean(0)})
+        if not appearance.pixels:
+            return found
+        (centre, spread), (whole_centre, whole_spread) = (appearance.pixels[name] for name in ("map", WHOLE))
+        as_probability = (centre + spread * (logarithm(where) - whole_centre) / whole_spread).exp().clamp_max(1)
+        marks = found.maps[""] if found.marks is None else found.marks
+        both = [torch.maximum(own, as_probability) for own in (found.maps[""], marks)]
+        return replace(found, maps={"": both[0]}, marks=both[1])
 
     def measure_training(self, data: NormalImages, where: Devices | None, freeze: bool) -> None:
         """Finds the principal components of the training images, and the spread of scores over held-out ones."""
         rows = run_over(self.task, data.clean_images("train", MOST_WHOLE), _small, where)
         looks = tuple(look_at(torch.stack([row[str(side)] for row in rows])) for side in SIDES)
         appearance = Appearance(looks, {})
+        histograms = {"map": PixelHistogram(), WHOLE: PixelHistogram(highest=HIGHEST_RELATIVE)}
 
         def both(task: AnomalySegmentation, batch: Batch) -> dict[str, Any]:
-            own = task.score_batch(batch).scores[task.recommended]
-            return {task.recommended: own, WHOLE: whole_error(appearance, batch["image"])}
+            found, (error, relative) = task.score_batch(batch), whole(appearance, batch["image"])
+            for name, values in (("map", found.maps[""]), (WHOLE, relative)):
+                histograms[name].add(values[batch["counted"].to(values.device)].cpu().numpy())
+            return {task.recommended: found.scores[task.recommended], WHOLE: error}
 
         held_out = run_over(self.task, data.clean_images("val", MOST_WHOLE), both, where)
-        values = {name: [float(row[name]) for row in held_out] for name in (self.task.recommended, WHOLE)}
-        self.task.appearance = replace(appearance, spreads={name: spread_of(each) for name, each in values.items()})
+        values = {name: torch.tensor([float(row[name]) for row in held_out]) for name in (self.task.recommended, WHOLE)}
+        spreads = {name: spread_of(torch.quantile(each, QUANTILES)) for name, each in values.items()}
+        pixels = {
+            name: spread_of(torch.tensor([histogram.quantile(float(q)) for q in QUANTILES]))
+            for name, histogram in gathered(histograms).items()
+        }
+        self.task.appearance = replace(appearance, spreads=spreads, pixels=pixels)
 
 
 def look_at(copies: Tensor) -> Look:
@@ -92,18 +116,21 @@ def look_at(copies: Tensor) -> Look:
     return Look(pca, (pca.reconstruct(copies).clamp(0, 1) - copies).square().mean((0, 1)))
 
 
-def whole_error(appearance: Appearance, image: Tensor) -> Tensor:
-    """Returns the error of images N×C×H×W as a whole, N values; see `ScorableSegmentation`."""
-    errors = []
+def whole(appearance: Appearance, image: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the error of images N×C×H×W as a whole, N, and where it lies, N×H×W; see `ScorableSegmentation`."""
+    errors, maps = [], []
     with torch.autocast(image.device.type, enabled=False):
         for look in appearance.looks:
             copies, pca = look.small(image), look.pca.to(image.device)
             latents = pca.encode(copies)
             view = View(copies, pca.decode(latents, copies.shape).clamp(0, 1), latents, training_error=look.error)
-            found = local_error(view)
-            assert found is not None, "the training error is known"
-            errors.append(logarithm(found))
-    return torch.stack(errors).mean(0).exp()
+            error, relative = local_error(view), relative_errors(view)
+            assert error is not None, "the training error is known"
+            assert relative is not None
+            errors.append(logarithm(error))
+            small = logarithm(smoothed(relative, borders=True))[:, None]
+            maps.append(F.interpolate(small, image.shape[-2:], mode="bilinear")[:, 0])
+    return torch.stack(errors).mean(0).exp(), torch.stack(maps).mean(0).exp()
 
 
 def logarithm(score: Tensor) -> Tensor:
@@ -111,10 +138,9 @@ def logarithm(score: Tensor) -> Tensor:
     return score.float().clamp_min(1e-7).log()
 
 
-def spread_of(values: Sequence[float]) -> tuple[float, float]:
-    """Returns the median of the logarithms of a score, and the half distance of the quantiles that hold ± 1 σ."""
-    quantiles = torch.quantile(logarithm(torch.tensor(values)), torch.tensor([0.5, 0.16, 0.84]))
-    centre, low, high = quantiles.tolist()
+def spread_of(quantiles: Tensor) -> tuple[float, float]:
+    """Returns the centre and the spread of the logarithms of a score, given its `QUANTILES`."""
+    low, centre, high = logarithm(quantiles).tolist()
     return centre, max((high - low) / 2, LEAST_SPREAD)
 
 

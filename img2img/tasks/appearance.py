@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch.nn.functional as F
@@ -35,23 +35,29 @@ class Appearance:
 
     Attributes:
         looks: One for each size.
-        spreads: Of some scores, the centre and the spread over held-out normal images.
+        spreads: Of some scores, the centre and the spread of their logarithms over held-out normal images.
+        pixels: The same of the pixels of maps; empty in checkpoints from before.
     """
 
     looks: tuple[Look, ...]
     spreads: Mapping[str, tuple[float, float]]
+    pixels: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
         """Returns it as tensors and numbers, for a checkpoint."""
         looks = [{"pca": look.pca.plain(), "error": look.error} for look in self.looks]
-        return {"looks": looks, "spreads": {name: list(values) for name, values in self.spreads.items()}}
+        pairs = {"spreads": self.spreads, "pixels": self.pixels}
+        return {"looks": looks} | {key: {name: list(pair) for name, pair in of.items()} for key, of in pairs.items()}
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Appearance:
         """Rebuilds it from the result of `plain`; checkpoints from before hold one size."""
         looks = [Look(PrincipalComponents(**look["pca"]), look["error"]) for look in plain.get("looks", [plain])]
-        spreads = {name: (float(centre), float(spread)) for name, (centre, spread) in plain["spreads"].items()}
-        return cls(tuple(looks), spreads)
+        return cls(tuple(looks), _pairs(plain["spreads"]), _pairs(plain.get("pixels", {})))
+
+
+def _pairs(plain: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    return {name: (float(centre), float(spread)) for name, (centre, spread) in plain.items()}
 
 
 def small_copies(image: Tensor, side: int) -> Tensor:

@@ -12,7 +12,7 @@ from PIL import Image
 import img2img
 from img2img.anomaly.calibration import calibrate
 from img2img.anomaly.scorable import as_scorable
-from img2img.anomaly.segmentation import ScorableSegmentation, spread_of, whole_error
+from img2img.anomaly.segmentation import ScorableSegmentation, spread_of, whole
 from img2img.data import CorruptedPairs
 from img2img.networks import RestorationUNet
 from img2img.tasks import AnomalySegmentation
@@ -58,6 +58,17 @@ def test_what_does_not_belong_to_a_part_raises_the_error_of_the_whole_and_the_co
     assert good["combined"] < bad["combined"]
 
 
+def test_the_map_shows_where_an_image_as_a_whole_is_not_a_normal_one(calibrated):
+    spoiled = pieces(1, 20)[0].copy()
+    spoiled[8:20, 8:20] = 255 - spoiled[8:20, 8:20]
+    found = as_scorable(calibrated).score_batch({"image": torch.from_numpy(spoiled[None, None] / 255).float()})
+    for values in (found.maps[""][0], found.marks[0]):
+        assert values.shape == (SIDE, SIDE)
+        assert values.max() <= 1
+        inside, outside = values[10:18, 10:18].mean(), values[30:, 30:].mean()
+        assert inside > outside + 0.05  # the network, untrained, says the same everywhere
+
+
 def test_the_combined_score_is_the_recommended_one_once_it_is_known(calibrated):
     scorable = as_scorable(calibrated)
     assert isinstance(scorable, ScorableSegmentation)
@@ -85,11 +96,15 @@ def test_a_checkpoint_from_before_has_one_size(calibrated):
     old = Appearance.from_plain({**plain["looks"][0], "spreads": plain["spreads"]})
     assert [len(look.error) for look in old.looks] == [32]
     part = torch.from_numpy(pieces(1, 3)[0][None, None] / 255).float()
-    assert whole_error(old, part).shape == (1,)
+    assert whole(old, part)[0].shape == (1,)
+    now, calibrated.appearance = calibrated.appearance, old
+    found = as_scorable(calibrated).score_batch({"image": part})  # its map is the network's alone
+    calibrated.appearance = now
+    assert torch.equal(found.maps[""], calibrated.score_batch({"image": part}).maps[""])
 
 
 def test_held_out_images_that_are_all_alike_do_not_divide_by_zero():
-    centre, spread = spread_of([0.01] * 5)
+    centre, spread = spread_of(torch.tensor([0.01] * 3))
     assert centre == pytest.approx(np.log(0.01))
     assert spread > 0
 
