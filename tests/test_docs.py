@@ -18,6 +18,7 @@ import img2img
 from img2img.cli import main
 from tests.commands.models import RECIPE, UNCERTAIN, save_task
 from tests.conftest import STARTER
+from tests.exporting.written import write_once
 from tests.pages import PAGES, Block, blocks
 
 SIZE = (64, 48)
@@ -191,6 +192,7 @@ def save(image: Image.Image, path: Path) -> None:
 def test_a_reader_can_type_what_a_page_says(page, reader, monkeypatch, capsys):
     sleep = time.sleep
     monkeypatch.setattr(time, "sleep", lambda seconds: stop() if seconds >= 60 else sleep(seconds))
+    write_once(monkeypatch)
     for config, recipe in TRAINED.get(page.name, {}).items():
         folder = reader / "runs" / config / "0"
         folder.mkdir(parents=True)

@@ -14,5 +14,6 @@ from img2img.callbacks.pca_baseline import PCABaseline as PCABaseline
 from img2img.callbacks.progress import Progress as Progress
 from img2img.callbacks.projector import LatentProjector as LatentProjector
 from img2img.callbacks.record import RunRecord as RunRecord
+from img2img.callbacks.record import SavedConfig as SavedConfig
 from img2img.callbacks.throughput import Throughput as Throughput
 from img2img.callbacks.trial import TrialReport as TrialReport

@@ -1,18 +1,38 @@
-"""The record of a run in its loggers: its config as text, and its settings beside its final metrics."""
+"""The record of a run: its config beside the checkpoints, and in its loggers with its settings and final metrics."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
+from pathlib import Path
 from typing import Any
 
 import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from img2img.callbacks.checkpoints import run_folder
 from img2img.callbacks.collector import boards
 
 Config = dict[str, Any]
+
+
+class SavedConfig(Callback):
+    """Saves the resolved config beside the checkpoints, without the path of the checkpoint that it resumed from.
+
+    Args:
+        config: The run's config as plain data.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Writes config.yaml into the run's folder."""
+        folder = Path(run_folder(trainer))
+        if trainer.is_global_zero:
+            text = yaml.safe_dump(self.config | {"ckpt_path": None}, sort_keys=False, allow_unicode=True)
+            (folder / "config.yaml").write_text(text, encoding="utf-8")
 
 
 class RunRecord(Callback):

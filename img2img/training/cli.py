@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
+import yaml
 from jsonargparse import dict_to_namespace, namespace_to_dict
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.callbacks import LearningRateMonitor
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
@@ -22,7 +23,6 @@ import img2img.data
 import img2img.networks  # noqa: F401  short class names in YAML are found among imported classes
 from img2img.anomaly.calibration import calibrate_checkpoint
 from img2img.anomaly.scorable import is_scorable
-from img2img.callbacks.checkpoints import run_folder
 from img2img.callbacks.collector import boards
 from img2img.data import PairedData
 from img2img.errors import UserError
@@ -63,18 +63,6 @@ CALLBACKS = {
 _OF_THE_TRAINER = ("model", "accelerator", "devices", "num_nodes", "precision", "engine", "trust", "watch", "progress")
 
 
-class SaveConfig(SaveConfigCallback):
-    """Saves the resolved config beside the checkpoints, for `fit` only: other commands' would not run."""
-
-    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Writes config.yaml into the run's folder, without the path of the checkpoint that it resumed from."""
-        folder = Path(run_folder(trainer))
-        if trainer.state.fn == "fit" and trainer.is_global_zero:
-            config = self.config.clone()
-            config["ckpt_path"] = None
-            self.parser.save(config, folder / self.config_filename, skip_none=False, overwrite=True)
-
-
 class CLI(LightningCLI):
     """Runs one of fit, validate, test, predict.
 
@@ -98,7 +86,7 @@ class CLI(LightningCLI):
             datamodule_class=LightningDataModule,
             subclass_mode_model=True,
             subclass_mode_data=True,
-            save_config_callback=SaveConfig,
+            save_config_callback=None,  # ours is among the callbacks of fit: other commands' configs would not run
             trainer_class=Trainer,
             trainer_defaults=TRAINER_DEFAULTS,
             seed_everything_default=0,
@@ -147,6 +135,12 @@ class CLI(LightningCLI):
         if sizes != network["init_args"]:
             network["init_args"] = sizes
             rank_zero_only(print)(f"The network takes its sizes from {weights}; --model.network.init_args sets others")
+
+    def _dump_config(self) -> None:
+        """Keeps the config as plain data; Lightning would check all of it a second time, which takes long."""
+        parser, config = self._parser(self.subcommand), self.config[self.subcommand]
+        dumped = parser.dump(config, "yaml", skip_none=False, skip_validation=True, skip_link_targets=False)
+        self.config_dump = yaml.safe_load(dumped)
 
     def instantiate_classes(self) -> None:
         """Builds task, data and trainer; gives the data the run's seed, and the task its recipe."""
@@ -247,6 +241,8 @@ class CLI(LightningCLI):
             if config.get("logger") is not False:
                 callbacks += [own.RunRecord(self.config_dump), own.LatentProjector()]
                 callbacks.append(LearningRateMonitor("step"))
+            if self.run_folder is not None:
+                callbacks.append(own.SavedConfig(self.config_dump))
         else:
             callbacks = []
         if config.get("enable_progress_bar") is not False and self.subcommand != "predict":

@@ -58,7 +58,7 @@ def ends(code: int, program, *flags: str) -> None:
     assert stop.value.code == code
 
 
-@pytest.mark.parametrize("optimizer", ["MuonAdamW", "null", "torch.optim.SGD"])
+@pytest.mark.parametrize("optimizer", ["MuonAdamW", pytest.param("null", marks=pytest.mark.slow), "torch.optim.SGD"])
 def test_a_step_with_a_bad_sample_is_skipped_and_changes_nothing(optimizer, program, poison, capsys):
     flags = (EVERY_STEP, f"--model.optimizer={optimizer}", *(["--model.optimizer.lr=0.1"] * ("SGD" in optimizer)))
     program("fit", "--trainer.max_steps=2", *flags)

@@ -57,27 +57,37 @@ def table(out: str) -> list[tuple[str, str]]:
     return re.findall(r"(test/\S+)[\s│]+(\S+)", out)
 
 
+COMMANDS = """
+from img2img.cli import main
+
+for words in {commands}:
+    main(words)
+"""
+"""A script of several commands: processes are started once, and import once."""
+
+
 @pytest.mark.parametrize("optimizer", [[], pytest.param(["--model.optimizer=null"], marks=pytest.mark.slow)])
-def test_two_processes_train_on_the_same_samples_as_one(program, flags, optimizer):
+def test_two_processes_train_on_the_same_samples_as_one_and_measure_each_image_once(
+    program, photos, flags, optimizer, capsys
+):
+    for image in sorted((photos / "test").glob("*.png"))[1:]:
+        image.unlink()  # one image with three corruptions: an odd number
     length = (EXACT, "--trainer.max_steps=4", *optimizer)
     program("fit", *length, "--data.batch_size=4")
     program("fit", *length, "--data.batch_size=4", "--seed_everything=1")
     os.environ.pop("IMG2IMG_RUN")
-    run("-m", "img2img", "fit", *flags, *length, "--data.batch_size=2")
+    measured = (EXACT, "--ckpt_path=runs/denoise/0/last.ckpt")
+    capsys.readouterr()
+    program("test", *measured)
+    alone = table(capsys.readouterr().out)
+    commands = [["fit", *flags, *length, "--data.batch_size=2"], ["test", *flags, *measured]]
+    Path("both.py").write_text(COMMANDS.format(commands=commands))
+    shared = table(run("both.py"))
     one, control, two = (
         torch.load(f"runs/denoise/{n}/last.ckpt", weights_only=True)["current_model_state"] for n in range(3)
     )
     assert max((one[k] - two[k]).abs().max() for k in one) < 1e-12
     assert max((one[k] - control[k]).abs().max() for k in one) > 1e-5
-
-
-def test_each_image_counts_once_also_with_an_odd_number(program, photos, flags, checkpoint, capsys):
-    for image in sorted((photos / "test").glob("*.png"))[1:]:
-        image.unlink()  # one image with three corruptions
-    capsys.readouterr()
-    test = (EXACT, f"--ckpt_path={checkpoint}")
-    program("test", *test)
-    alone, shared = table(capsys.readouterr().out), table(run("-m", "img2img", "test", *flags, *test))
     assert len(alone) == 13
     assert alone == shared
 

@@ -32,26 +32,21 @@ def table(folder: str = "found") -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_a_sweep_goes_by_what_the_best_checkpoint_goes_by(photos):
-    main(arguments(photos, 1, "--best.monitor", "val/loss", "--best.mode=min"))
-    (trial,) = table()
-    best = torch.load(Path("found", trial["run"], "best.ckpt"), weights_only=True)
-    (state,) = (each for name, each in best["callbacks"].items() if name.startswith("BestCheckpoint"))
-    assert state["monitor"] == "val/loss"
-    assert float(trial["val/loss"]) == pytest.approx(float(state["best_model_score"]))
-
-
-def test_trials_are_runs_and_more_can_follow(photos, capsys):
-    main(arguments(photos, 1))
+def test_trials_are_runs_by_the_best_checkpoints_score_and_more_can_follow(photos, capsys):
+    monitor = ["--best.monitor", "val/loss", "--best.mode=min"]
+    main(arguments(photos, 1, *monitor))
     before = table()
-    main(arguments(photos, 2))
+    main(arguments(photos, 2, *monitor))
     rows = table()
     assert rows[:1] == before
     assert [row["state"] for row in rows] == ["finished", "finished"]
-    best = max(rows, key=lambda row: float(row["val/psnr"]))
+    best = min(rows, key=lambda row: float(row["val/loss"]))
     for row in rows:
         run = Path("found", row["run"])
-        assert (run / "best.ckpt").exists()
+        checkpoint = torch.load(run / "best.ckpt", weights_only=True)
+        (state,) = (each for name, each in checkpoint["callbacks"].items() if name.startswith("BestCheckpoint"))
+        assert state["monitor"] == "val/loss"
+        assert float(row["val/loss"]) == pytest.approx(float(state["best_model_score"]))
         assert f"lr: {float(row['model.lr'])}" in (run / "config.yaml").read_text()
     assert rows[0]["model.lr"] != rows[1]["model.lr"]
     assert f"Best: trial {best['trial']}," in capsys.readouterr().out

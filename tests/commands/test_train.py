@@ -11,6 +11,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from img2img import load
+from img2img.cli import main
 from img2img.shipped import shipped_configs
 
 SIX_STEPS = ("--trainer.max_steps=6", "--trainer.val_check_interval=4", "--last.every_n_steps=3")
@@ -206,7 +207,7 @@ class Normed(nn.Sequential):
 """
 
 
-def test_a_network_of_ones_own_beside_the_config_with_the_installed_program(photos):
+def test_a_network_of_ones_own_beside_the_config_with_the_installed_program(photos, capsys):
     Path("mine.py").write_text(OWN_NETWORK)
     Path("own.yaml").write_text(
         "model: {class_path: Restoration, init_args: {network: {class_path: mine.Normed, init_args: {width: 6}}}}\n"
@@ -215,11 +216,12 @@ def test_a_network_of_ones_own_beside_the_config_with_the_installed_program(phot
     )
     script = Path(sys.executable).with_name("img2img")
     subprocess.run([script, "fit", "--config", "own.yaml"], check=True, timeout=120)
-    model = ["--model", "runs/own/0/best.ckpt", "--accelerator", "cpu"]
-    refused = subprocess.run([script, "restore", photos, "no", *model], capture_output=True, text=True, timeout=120)
-    assert (refused.returncode, Path("no").exists()) == (2, False)
-    assert "mine.Normed" in refused.stderr
-    subprocess.run([script, "restore", photos, "out", *model, "--trust", "mine"], check=True, timeout=120)
+    restore = ["restore", str(photos), "out", "--model", "runs/own/0/best.ckpt", "--accelerator", "cpu"]
+    with pytest.raises(SystemExit) as refused:
+        main(restore)
+    assert (refused.value.code, Path("out").exists()) == (2, False)
+    assert "mine.Normed" in capsys.readouterr().err
+    main([*restore, "--trust", "mine"])
     assert len(list(Path("out").rglob("*.png"))) == 10
 
 

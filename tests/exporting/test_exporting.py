@@ -14,10 +14,11 @@ from torch import nn
 import img2img
 from img2img.errors import UserError
 from img2img.exporting.contract import KEY
+from img2img.exporting.core import contract_of
 from img2img.exporting.runner import ExportedNetwork
 from img2img.exporting.sessions import open_session
 from img2img.networks import Padded
-from img2img.tasks import Restoration
+from img2img.tasks import Restoration, Task
 from img2img.tasks.thresholds import HeldOut, Thresholds
 from tests.exporting.models import (
     Deciding,
@@ -71,8 +72,8 @@ def test_the_contract_is_in_the_file():
     assert (contract["mask"], contract["size"], contract["thresholds"]) == (False, None, {})
     assert contract["version"] == img2img.__version__
     assert 16 <= contract["bytes_per_pixel"] < 5000
-    other = changed(denoiser(), 0.05)
-    assert contract["weights"] == done.contract.weights != img2img.export(other, "b.onnx").contract.weights
+    other = contract_of(changed(denoiser(), 0.05), "float32")
+    assert contract["weights"] == done.contract.weights != other.weights
     batch, channels, *sides = session.get_inputs()[0].shape
     assert (batch, channels) == (1, 3)
     assert all(side.startswith("4*") for side in sides)  # free, as multiples of the stride
@@ -89,19 +90,31 @@ def test_float16_stays_close():
     assert full.size - done.size > 1.8 * weights  # bytes: half of four each
 
 
-def test_sigma_and_probability_are_channels_of_their_own():
+def test_sigma_is_three_channels_of_its_own():
     image = torch.rand(1, 3, 20, 30)
     task = uncertain()
     done = img2img.export(task, "u.onnx")
     assert done.contract.output_channels[3:] == ("sigma_red", "sigma_green", "sigma_blue")
     assert torch.allclose(run(Path("u.onnx"), image), torch.cat(task.estimate(image), 1), atol=1e-5)
-    segmenting = segmenter()
-    segmenting.thresholds = Thresholds({"mask_max": HeldOut(torch.rand(3), 0.95, 0.25)})
-    done = img2img.export(segmenting, "s.onnx")
-    assert done.contract.output_channels == ("gray", "anomaly")
-    assert done.contract.thresholds == {"mask_max": 0.25}
-    gray = image[:, :1]
-    assert torch.allclose(run(Path("s.onnx"), gray), torch.cat(segmenting.segment(gray), 1), atol=1e-5)
+
+
+def with_threshold() -> Task:
+    task = segmenter()
+    task.thresholds = Thresholds({"mask_max": HeldOut(torch.rand(3), 0.95, 0.25)})
+    return task
+
+
+def test_probability_is_a_channel_with_a_threshold():
+    contract = contract_of(with_threshold(), "float32")
+    assert contract.output_channels == ("gray", "anomaly")
+    assert contract.thresholds == {"mask_max": 0.25}
+
+
+@pytest.mark.slow
+def test_probability_in_a_file_is_that_of_torch():
+    task, gray = with_threshold(), torch.rand(1, 1, 20, 30)
+    assert img2img.export(task, "s.onnx").contract.thresholds == {"mask_max": 0.25}
+    assert torch.allclose(run(Path("s.onnx"), gray), torch.cat(task.segment(gray), 1), atol=1e-5)
 
 
 def test_colour_comes_with_the_luma_of_the_input():

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -129,17 +131,25 @@ def test_a_network_of_other_channels_is_named():
     assert Colorization(wild(loss.channels), loss)(torch.rand(1, 1, 8, 8)).shape == (1, 3, 8, 8)
 
 
+LOSSES = {
+    nn.L1Loss: ["--model.loss=L1Loss"],
+    ChromaLoss: ["--model.loss.init_args.saturation=3"],
+    ChromaClasses: ["--model.loss=ChromaClasses", "--model.network.init_args.out_channels=107"],  # as README says
+}
+PRECISIONS = ("32-true", "64-true", "bf16-mixed")
+EACH_ONCE = list(zip(LOSSES, PRECISIONS, strict=True))
+"""Losses and precisions that are tried each time; the other pairs in the slow tests."""
+
+
 @pytest.mark.parametrize(
-    ("flags", "expected"),
+    ("expected", "precision"),
     [
-        (["--model.loss=L1Loss"], nn.L1Loss),
-        (["--model.loss.init_args.saturation=3"], ChromaLoss),
-        (["--model.loss=ChromaClasses", "--model.network.init_args.out_channels=107"], ChromaClasses),  # as README says
+        pytest.param(*pair, marks=[] if pair in EACH_ONCE else pytest.mark.slow)
+        for pair in itertools.product(LOSSES, PRECISIONS)
     ],
 )
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "64-true"])
-def test_losses_are_chosen_in_yaml_and_luma_is_kept_in_any_precision(program, flags, expected, precision):
-    flags = [*flags, f"--trainer.precision={precision}"]
+def test_losses_are_chosen_in_yaml_and_luma_is_kept_in_any_precision(program, expected, precision):
+    flags = [*LOSSES[expected], f"--trainer.precision={precision}"]
     program("fit", "--trainer.max_steps=2", *flags, config="colorize.yaml")
     program("test", "--ckpt_path=best", *flags, config="colorize.yaml")
     task = img2img.load("runs/colorize/0/best.ckpt")
