@@ -28,6 +28,16 @@ TINY = [
     "--trainer.enable_progress_bar=false",
 ]
 """Flags that make any run of ours take a second."""
+LONGEST = {
+    *("test_docs.py", "test_train.py", "test_shipped_configs.py", "test_distributed.py", "test_sweep.py"),
+    *("test_exporting.py", "test_engines.py", "test_interrupted_fit.py", "test_long_runs.py"),
+}
+"""Files of tests."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the files that take longest first: started last, they would leave the other processes without work."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(autouse=True)

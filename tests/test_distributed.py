@@ -104,7 +104,9 @@ def _prepare(rank: int, store: str, seconds: float, results: multiprocessing.Sim
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-@pytest.mark.parametrize(("seconds", "stops"), [(8.0, False), (1.0, True), (5.0, True)])
+@pytest.mark.parametrize(
+    ("seconds", "stops"), [(5.0, False), (1.0, True), pytest.param(5.0, True, marks=pytest.mark.slow)]
+)
 def test_processes_wait_for_one_that_works_but_not_for_one_that_shows_no_sign_of_life(tmp_path, seconds, stops):
     context = multiprocessing.get_context("fork")
     results = context.SimpleQueue()

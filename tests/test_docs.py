@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -192,6 +193,7 @@ def save(image: Image.Image, path: Path) -> None:
 def test_a_reader_can_type_what_a_page_says(page, reader, monkeypatch, capsys):
     sleep = time.sleep
     monkeypatch.setattr(time, "sleep", lambda seconds: stop() if seconds >= 60 else sleep(seconds))
+    monkeypatch.setattr("img2img.training.sweep.subprocess", SimpleNamespace(Popen=trial_in_this_process))
     write_once(monkeypatch)
     for config, recipe in TRAINED.get(page.name, {}).items():
         folder = reader / "runs" / config / "0"
@@ -207,6 +209,16 @@ def test_a_reader_can_type_what_a_page_says(page, reader, monkeypatch, capsys):
             for words in block.commands():
                 if words[0] not in NOT_RUN:
                     run(block.place, shlex.join(words), lambda words=words: type_in(words[1:]), capsys)
+
+
+def trial_in_this_process(command: list[str], env: dict[str, str], **_: Any) -> Any:
+    """Trains a sweep's trial; a process of its own, which tests of sweeps start, imports for eight seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("IMG2IMG_RUN", raising=False)
+        for name, value in env.items():
+            patch.setenv(name, value)
+        main(command[command.index("fit") :])
+    return SimpleNamespace(wait=lambda: 0)
 
 
 def stop() -> None:
