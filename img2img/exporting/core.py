@@ -42,7 +42,10 @@ class Core(nn.Module):
         """Maps 1×C×H×W, see `Contract`, to 1×C'×(scale·H)×(scale·W)."""
         task: Any = self.task
         if getattr(task, "needs_mask", False):
-            restored: Tensor = task(image[:, :-1], image[:, -1:])
+            # By index: OpenVINO makes one operation of two slices, with two outputs, which it then cannot compile.
+            last = image.shape[1] - 1
+            seen, mask = image.index_select(1, torch.arange(last)), image.index_select(1, torch.tensor([last]))
+            restored: Tensor = task(seen, mask)
             return restored
         if isinstance(task, AnomalySegmentation):
             return torch.cat(task.segment(image), 1)

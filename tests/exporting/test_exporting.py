@@ -125,13 +125,14 @@ def test_colour_comes_with_the_luma_of_the_input():
 
 
 @pytest.mark.slow
-def test_an_inpainter_takes_the_mask_as_a_channel_and_keeps_what_is_known():
+@pytest.mark.parametrize("name", ["f.onnx", "f.xml"])
+def test_an_inpainter_takes_the_mask_as_a_channel_and_keeps_what_is_known(name):
     task, image = filler(), torch.rand(1, 3, 37, 50)
     mask = (torch.rand(1, 1, 37, 50) < 0.4).float()
-    contract = img2img.export(task, "f.onnx").contract
+    contract = img2img.export(task, name).contract
     assert contract.mask
     assert contract.input_channels == ("red", "green", "blue", "mask")
-    filled = run(Path("f.onnx"), torch.cat([image, mask], 1))
+    filled = run(Path(name), torch.cat([image, mask], 1))
     assert torch.equal(filled[~mask.bool().expand_as(image)], image[~mask.bool().expand_as(image)])
     assert torch.allclose(filled, task(image, mask), atol=1e-5)
 
