@@ -20,13 +20,14 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
+from albumentations import ToGray
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from img2img.cli import main as img2img
 from img2img.commands.watch import serve
 from img2img.corruptions import CameraNoise, GaussianNoise, Strokes, TextMask
-from img2img.corruptions.base import FloatTransform, MaskTransform
+from img2img.data.pairs import Transform
 from img2img.imaging.drawing import draw_sheet
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,10 +39,11 @@ PREVIEWED = {
     **dict.fromkeys(("autoencode", "anomaly"), "clothing"),
 }
 """Configs, and the folder that each shows where that is not the starter set."""
-RESTORED: dict[str, tuple[str, tuple[int, int], list[FloatTransform | MaskTransform]]] = {
+RESTORED: dict[str, tuple[str, tuple[int, int], list[Transform]]] = {
     "denoise": ("23", (40, 60), [GaussianNoise(50.0)]),
     "denoise_photo": ("04", (90, 140), [CameraNoise(0.006)]),
     "inpaint": ("19", (80, 250), [TextMask(), Strokes(width=(3, 8))]),
+    "colorize": ("16", (192, 100), [ToGray(num_output_channels=3, p=1.0)]),
 }
 """Shipped models: the photograph, left and top of the part that is shown, and what was wrong with it."""
 PART = (384, 288)  # width and height of such a part, pixels
@@ -76,7 +78,7 @@ def preview(options: argparse.Namespace) -> None:
             save(np.array(Image.open(output)), f"preview/{config}.jpg")
 
 
-def damaged(photograph: Pixels, wrong: Sequence[FloatTransform | MaskTransform]) -> tuple[Pixels, Pixels]:
+def damaged(photograph: Pixels, wrong: Sequence[Transform]) -> tuple[Pixels, Pixels]:
     """Returns the photograph with what is wrong, clipped to 8 bits, and the mask of its holes, H×W in {0, 255}."""
     image, mask = photograph, np.zeros(photograph.shape[:2], np.uint8)
     for number, transform in enumerate(wrong):
