@@ -2,15 +2,16 @@
 
     python docs/gallery.py --kodak kodak24 --clothing clothing [PART …]
 
-The parts are `preview`, `restored`, `report`, `tensorboard`, `latents`, `traversal` and `anomalies` (default: all).
-They write into docs/pictures/, and train for minutes on one core of a CPU. `--kodak` is a folder with Kodak24
-(data/kodak24/prepare.py), which no shipped model was trained on; `--clothing` has a folder of photographs for each
-class, such as the clothing data set (CC0). `report` and `tensorboard` need Chromium.
+The parts are `preview`, `restored`, `report`, `training`, `latents` and `anomalies` (default: all). They write into
+docs/pictures/, and train for minutes on one core of a CPU. `--kodak` is a folder with Kodak24, which no shipped model
+was trained on (data/kodak24/prepare.py); `--clothing` has a folder of photographs for each class, such as the clothing
+data set (CC0). `report` and `training` need Chromium.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shutil
 import subprocess
 import sys
@@ -133,27 +134,18 @@ def report(options: argparse.Namespace) -> None:
         screenshot((work / "restored" / "restore_report.html").as_uri(), "report.jpg")
 
 
-def tensorboard(options: argparse.Namespace) -> None:
-    """Takes a picture of TensorBoard after a short training."""
-    with TemporaryDirectory() as runs:
-        length = ["--trainer.max_steps=200", "--trainer.val_check_interval=50", "--trainer.log_every_n_steps=10"]
-        img2img(["fit", "--config=denoise.yaml", *length, f"--trainer.default_root_dir={runs}"])
-        screenshot(f"{serve(Path(runs))}#timeseries", "tensorboard.jpg", (1300, 1000))
-
-
-def traversal(options: argparse.Namespace) -> None:
-    """Draws what each latent of a VAE of clothes changes."""
-    with TemporaryDirectory() as name:
-        work = Path(name)
-        (work / "clothes").mkdir()
+def training(options: argparse.Namespace) -> None:
+    """Takes a picture of TensorBoard after the training of a VAE of clothes, and draws what each latent changes."""
+    with TemporaryDirectory() as name, contextlib.chdir(name):
+        Path("clothes").mkdir()
         for kind in CLOTHES:
-            (work / "clothes" / kind).symlink_to((options.clothing / kind).resolve())
-        data = [f"--data.root={work / 'clothes'}", f"--trainer.default_root_dir={work / 'runs'}"]
-        img2img(["fit", "--config=vae.yaml", *data])
-        image = sorted((options.clothing / "dress").iterdir())[0]
-        model = f"--model={work / 'runs' / 'vae' / '0' / 'best.ckpt'}"
-        img2img(["traverse", str(image), str(work / "traversal.png"), model, "--latents=6"])
-        save(np.array(Image.open(work / "traversal.png").convert("RGB")), "traversal.jpg")
+            Path("clothes", kind).symlink_to(options.clothing / kind)
+        length = ["--trainer.max_steps=300", "--trainer.val_check_interval=100"]
+        img2img(["fit", "--config=vae.yaml", "--data.root=clothes", *length])
+        screenshot(f"{serve(Path('runs'))}#images", "tensorboard.jpg", (1300, 1000))
+        image = next(iter(sorted(Path("clothes", "dress").iterdir())))
+        img2img(["traverse", str(image), "traversal.png", "--model=runs/vae/0/best.ckpt", "--latents=6"])
+        save(np.array(Image.open("traversal.png").convert("RGB")), "traversal.jpg")
 
 
 def latents(options: argparse.Namespace) -> None:
@@ -196,7 +188,7 @@ def wire(image: Image.Image) -> Image.Image:
     return image
 
 
-PARTS = {part.__name__: part for part in (preview, restored, report, tensorboard, latents, traversal, anomalies)}
+PARTS = {part.__name__: part for part in (preview, restored, report, training, latents, anomalies)}
 
 
 def main() -> None:
@@ -206,6 +198,7 @@ def main() -> None:
     parser.add_argument("--kodak", type=Path, required=True)
     parser.add_argument("--clothing", type=Path, required=True)
     options = parser.parse_args()
+    options.clothing = options.clothing.resolve()  # a part works in a folder of its own
     if unknown := set(options.parts) - PARTS.keys():
         parser.error(f"no part {', '.join(sorted(unknown))}: the parts are {', '.join(PARTS)}")
     for part in options.parts or PARTS:
