@@ -44,7 +44,9 @@ def test_every_card_says_what_a_user_must_know(name, capsys):
 
 def test_a_wrong_name_gets_the_right_ones(photos, capsys):
     assert "did you mean denoise?" in error_of(capsys, "models", "denois")
-    assert "the shipped models are colorize, denoise" in error_of(capsys, "restore", str(photos), "out", "--model", "nothing")
+    assert "the shipped models are colorize, denoise" in error_of(
+        capsys, "restore", str(photos), "out", "--model", "nothing"
+    )
 
 
 def test_denoise_restores_a_folder_at_once(photo, tmp_path):
