@@ -143,7 +143,7 @@ def training(options: argparse.Namespace) -> None:
         length = ["--trainer.max_steps=300", "--trainer.val_check_interval=100"]
         img2img(["fit", "--config=vae.yaml", "--data.root=clothes", *length])
         screenshot(f"{serve(Path('runs'))}#images", "tensorboard.jpg", (1300, 1000))
-        image = next(iter(sorted(Path("clothes", "dress").iterdir())))
+        image = min(Path("clothes", "dress").iterdir())
         img2img(["traverse", str(image), "traversal.png", "--model=runs/vae/0/best.ckpt", "--latents=6"])
         save(np.array(Image.open("traversal.png").convert("RGB")), "traversal.jpg")
 

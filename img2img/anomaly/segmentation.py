@@ -74,7 +74,7 @@ class ScorableSegmentation:
         found, appearance = self.task.score_batch(batch), self.task.appearance
         if appearance is None:
             return found
-        error, where = whole(appearance, batch["image"])
+        error, where = errors_as_a_whole(appearance, batch["image"])
         scores = {**found.scores, WHOLE: error}
         parts = [(logarithm(scores[name]) - centre) / spread for name, (centre, spread) in appearance.spreads.items()]
         found = replace(found, scores=scores | {COMBINED: torch.stack(parts).mean(0)})
@@ -94,7 +94,7 @@ class ScorableSegmentation:
         histograms = {"map": PixelHistogram(), WHOLE: PixelHistogram(highest=HIGHEST_RELATIVE)}
 
         def both(task: AnomalySegmentation, batch: Batch) -> dict[str, Any]:
-            found, (error, relative) = task.score_batch(batch), whole(appearance, batch["image"])
+            found, (error, relative) = task.score_batch(batch), errors_as_a_whole(appearance, batch["image"])
             for name, values in (("map", found.maps[""]), (WHOLE, relative)):
                 histograms[name].add(values[batch["counted"].to(values.device)].cpu().numpy())
             return {task.recommended: found.scores[task.recommended], WHOLE: error}
@@ -116,7 +116,7 @@ def look_at(copies: Tensor) -> Look:
     return Look(pca, (pca.reconstruct(copies).clamp(0, 1) - copies).square().mean((0, 1)))
 
 
-def whole(appearance: Appearance, image: Tensor) -> tuple[Tensor, Tensor]:
+def errors_as_a_whole(appearance: Appearance, image: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the error of images N×C×H×W as a whole, N, and where it lies, N×H×W; see `ScorableSegmentation`."""
     errors, maps = [], []
     with torch.autocast(image.device.type, enabled=False):

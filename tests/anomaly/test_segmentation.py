@@ -12,7 +12,7 @@ from PIL import Image
 import img2img
 from img2img.anomaly.calibration import calibrate
 from img2img.anomaly.scorable import as_scorable
-from img2img.anomaly.segmentation import ScorableSegmentation, spread_of, whole
+from img2img.anomaly.segmentation import ScorableSegmentation, errors_as_a_whole, spread_of
 from img2img.data import CorruptedPairs
 from img2img.networks import RestorationUNet
 from img2img.tasks import AnomalySegmentation
@@ -96,7 +96,7 @@ def test_a_checkpoint_from_before_has_one_size(calibrated):
     old = Appearance.from_plain({**plain["looks"][0], "spreads": plain["spreads"]})
     assert [len(look.error) for look in old.looks] == [32]
     part = torch.from_numpy(pieces(1, 3)[0][None, None] / 255).float()
-    assert whole(old, part)[0].shape == (1,)
+    assert errors_as_a_whole(old, part)[0].shape == (1,)
     now, calibrated.appearance = calibrated.appearance, old
     found = as_scorable(calibrated).score_batch({"image": part})  # its map is the network's alone
     calibrated.appearance = now
