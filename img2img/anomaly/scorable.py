@@ -10,9 +10,9 @@ from img2img.errors import UserError
 from img2img.latents.runner import Devices, name_of, open_task
 
 if TYPE_CHECKING:
-    from lightning.pytorch import LightningDataModule
     from torch import Tensor
 
+    from img2img.data.clean_images import CleanImages
     from img2img.data.splits import Split
     from img2img.tasks import Task
     from img2img.tasks.base import Batch
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 class NormalImages(Protocol):
     """The images that a model was trained on and validated with, such as `CorruptedPairs` and `WholeImages`."""
 
-    def clean_images(self, split: Split, most: int) -> LightningDataModule:
+    def clean_images(self, split: Split, most: int) -> CleanImages:
         """Returns the images of a split for prediction, at most so many, evenly spread."""
 
-    def trained_images(self, most: int) -> LightningDataModule:
+    def trained_images(self, most: int) -> CleanImages:
         """Returns all images that training sees, those with real defects too, at most so many."""
 
 

@@ -71,6 +71,7 @@ def score(
     masks: str | None = None,
     tensorboard: str | Path | None = None,
     quantile: float | None = None,
+    by: str | None = None,
     overwrite: bool = False,
     trust: Sequence[str] = (),
     progress: bool = False,
@@ -93,6 +94,7 @@ def score(
         tensorboard: Folder for histograms of normal and abnormal scores, for img2img watch.
         quantile: Fraction of held-out normal images below the threshold (default: what the model was calibrated with,
             0.95).
+        by: The score that decides, such as neighbour (default: the one that the model recommends).
         overwrite: Replace a table, a report or maps that are there.
         trust: Further package whose classes the checkpoint may name.
         progress: Whether to show a bar.
@@ -113,7 +115,10 @@ def score(
 
     task, scorable = open_scorable(model, trust)
     held_out = _held_out(scorable, name_of(model), quantile)
-    limits, deciding = {name: held.threshold for name, held in held_out.items()}, held_out[scorable.recommended]
+    decides = scorable.recommended if by is None else by
+    if decides not in held_out:
+        raise UserError(f"--by {by}: {name_of(model)} has no such score; it has {', '.join(held_out)}")
+    limits, deciding = {name: held.threshold for name, held in held_out.items()}, held_out[decides]
     images = LabelledImages(source, scorable.image_size, scorable.in_channels, where.batch_size)
     images.paths, masked = find_masks(images.root, images.paths, masks)
     labels = {path.relative_to(images.root).parent.as_posix() for path in images.paths}
@@ -123,16 +128,16 @@ def score(
         raise UserError(f"this model ({type(task).__name__}) makes no maps: leave out --maps")
     folder, known = None if maps is None else Path(maps), (images.root, images.paths, masked, good, pixel_limits)
     takers = MapTakers.wanted(folder, html is not None, *known, deciding.threshold)
-    scoring = partial(_score_batch, scorable, takers, KnownImages(scorable.thresholds.fingerprints))
+    scoring = partial(_score_batch, scorable, decides, takers, KnownImages(scorable.thresholds.fingerprints))
     found, problems = split_problems(run_over(task, images, scoring, where, progress=progress))
     problems += gather(takers.problems())
-    rows = tuple(_row(row, images.root, scorable.recommended, limits) for row in found)
+    rows = tuple(_row(row, images.root, decides, limits) for row in found)
     names = tuple(name for name in found[0]["scores"] if name in limits)
     fresh = [row for row in rows if not row["trained_on"]]
     quality, judged = detection(fresh, names, good, limits), verdicts(fresh, good)
     takers.add_quality(quality)
     measured = limits, deciding.quantile, len(deciding.normal)
-    scores = Scores(rows, names, scorable.recommended, *measured, quality, judged, tuple(problems))
+    scores = Scores(rows, names, decides, *measured, quality, judged, tuple(problems))
     pictures = {} if takers.pictures is None else takers.pictures.gathered()
     if first_process():
         if takers.files is not None:
@@ -198,20 +203,22 @@ def _held_out(scorable: Scorable, name: str, quantile: float | None) -> Mapping[
     }
 
 
-def _score_batch(scorable: Scorable, takers: MapTakers, known: KnownImages, task: Task, batch: Batch) -> dict[str, Any]:
+def _score_batch(
+    scorable: Scorable, decides: str, takers: MapTakers, known: KnownImages, task: Task, batch: Batch
+) -> dict[str, Any]:
     """Scores a batch; its maps are written, counted and drawn immediately."""
     found = scorable.score_batch(batch)
     matches = known.match_all(batch["image"])
     trained_on = [match is not None and match.copy for match in matches]
     scores = by_image(found.scores)
-    takers.take(batch, found, [own[scorable.recommended] for own in scores], trained_on)
+    takers.take(batch, found, [own[decides] for own in scores], trained_on)
     return {"scores": scores, "trained_on": trained_on, "near_duplicate": [match is not None for match in matches]}
 
 
-def _row(found: Row, root: Path, recommended: str, limits: Mapping[str, float]) -> Row:
+def _row(found: Row, root: Path, decides: str, limits: Mapping[str, float]) -> Row:
     """Returns an image's row of `Scores` from its row of `run_over`."""
     path, scores = Path(found["path"]).relative_to(root).as_posix(), found["scores"]
-    abnormal = scores[recommended] > limits[recommended]
+    abnormal = scores[decides] > limits[decides]
     recurs = {name: found[name] for name in ("trained_on", "near_duplicate")}
     return {"path": path, "label": found["label"], **scores, "abnormal": abnormal, **recurs}
 

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from img2img.anomaly.gaussian import GaussianFit, moments
 from img2img.anomaly.pixel_histogram import PixelHistogram, gathered
 from img2img.anomaly.scorable import NormalImages
 from img2img.anomaly.scores import View, local_error, relative_errors, smoothed
 from img2img.latents.runner import Devices, run_over
 from img2img.tasks import AnomalySegmentation
 from img2img.tasks.appearance import Appearance, Look, small_copies
+from img2img.tasks.autoencoding import MOST_CODES
 from img2img.tasks.base import Batch
 from img2img.tasks.pca import fit_principal
 from img2img.tasks.thresholds import Scored, Thresholds
 
-COMBINED, WHOLE = "combined", "whole_error"
+COMBINED, WHOLE, NEIGHBOUR = "combined", "whole_error", "neighbour"
 SIDES = (32, 64)
 """Of the small copies of images. Small parts of an image are the network's work."""
+SIDE_OF_NEIGHBOURS = 8
+"""Of the copies among which the nearest is sought: parts that are seen again lie a little elsewhere."""
 MOST_COMPONENTS = 256
 """The most principal components that describe copies: half as many as training images, at most so many."""
 MOST_WHOLE = 1_000
@@ -36,13 +42,15 @@ LEAST_SPREAD = 0.05
 
 
 class ScorableSegmentation:
-    """An `AnomalySegmentation` as `img2img.anomaly.scorable.Scorable`, with two scores more.
+    """An `AnomalySegmentation` as `img2img.anomaly.scorable.Scorable`, with three scores more.
 
     The network sees a part of an image at a time and points at what was put there. A second look asks how well the
     image as a whole is made of normal ones: `whole_error` is the `local_error` of its reconstruction by principal
     components, the geometric mean of copies of 32×32 and 64×64 pixels. The components are those of the training images
     and their mirror images: four times as many examples. `combined` adds both on a logarithmic scale, each in units of
-    its spread over held-out normal images; it is recommended. A checkpoint without calibration has neither.
+    its spread over held-out normal images; it is recommended. `neighbour` is the distance from the nearest training
+    image, among copies of 8×8 pixels, as `img2img.anomaly.gaussian` measures it: the score for parts that are seen
+    again. A checkpoint without calibration has none of them.
 
     The map is, for each pixel, the higher one of the network's probability and of the error as a whole, which is put on
     the scale of the probabilities by how both are spread over held-out normal images.
@@ -70,14 +78,17 @@ class ScorableSegmentation:
         self.task.thresholds = found
 
     def score_batch(self, batch: Batch) -> Scored:
-        """Returns the scores of the task and, where they are known, the two of its appearance; and a map of both."""
+        """Returns the scores of the task and, where they are known, those of its appearance; and a map of both."""
         found, appearance = self.task.score_batch(batch), self.task.appearance
         if appearance is None:
             return found
         error, where = errors_as_a_whole(appearance, batch["image"])
         scores = {**found.scores, WHOLE: error}
         parts = [(logarithm(scores[name]) - centre) / spread for name, (centre, spread) in appearance.spreads.items()]
-        found = replace(found, scores=scores | {COMBINED: torch.stack(parts).mean(0)})
+        scores[COMBINED] = torch.stack(parts).mean(0)
+        if appearance.copies is not None:
+            scores[NEIGHBOUR] = GaussianFit(appearance.copies).from_nearest(_smallest(batch["image"])).float()
+        found = replace(found, scores=scores)
         if not appearance.pixels:
             return found
         (centre, spread), (whole_centre, whole_spread) = (appearance.pixels[name] for name in ("map", WHOLE))
@@ -88,9 +99,13 @@ class ScorableSegmentation:
 
     def measure_training(self, data: NormalImages, where: Devices | None, freeze: bool) -> None:
         """Finds the principal components of the training images, and the spread of scores over held-out ones."""
-        rows = run_over(self.task, data.clean_images("train", MOST_WHOLE), _small, where)
+        few, every = (data.clean_images("train", most) for most in (MOST_WHOLE, MOST_CODES))
+        rows = run_over(self.task, few, partial(_small, (*SIDES, SIDE_OF_NEIGHBOURS)), where)
         looks = tuple(look_at(torch.stack([row[str(side)] for row in rows])) for side in SIDES)
-        appearance = Appearance(looks, {})
+        if len(every.paths) > len(rows):
+            rows = run_over(self.task, every, partial(_small, (SIDE_OF_NEIGHBOURS,)), where)
+        copies = torch.stack([row[str(SIDE_OF_NEIGHBOURS)] for row in rows]).flatten(1)
+        appearance = Appearance(looks, {}, copies=replace(moments(copies), codes=copies))
         histograms = {"map": PixelHistogram(), WHOLE: PixelHistogram(highest=HIGHEST_RELATIVE)}
 
         def both(task: AnomalySegmentation, batch: Batch) -> dict[str, Any]:
@@ -144,5 +159,9 @@ def spread_of(quantiles: Tensor) -> tuple[float, float]:
     return centre, max((high - low) / 2, LEAST_SPREAD)
 
 
-def _small(task: AnomalySegmentation, batch: Batch) -> dict[str, Tensor]:
-    return {str(side): small_copies(batch["image"], side).cpu() for side in SIDES}
+def _small(sides: Sequence[int], task: AnomalySegmentation, batch: Batch) -> dict[str, Tensor]:
+    return {str(side): small_copies(batch["image"], side).cpu() for side in sides}
+
+
+def _smallest(image: Tensor) -> Tensor:
+    return small_copies(image, SIDE_OF_NEIGHBOURS).flatten(1)

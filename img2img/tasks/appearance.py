@@ -9,6 +9,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
+from img2img.tasks.autoencoding import Distribution
 from img2img.tasks.pca import PrincipalComponents
 
 
@@ -37,23 +38,29 @@ class Appearance:
         looks: One for each size.
         spreads: Of some scores, the centre and the spread of their logarithms over held-out normal images.
         pixels: The same of the pixels of maps; empty in checkpoints from before.
+        copies: How the pixels of very small copies of the training images are distributed, and the copies as `codes`;
+            None in checkpoints from before.
     """
 
     looks: tuple[Look, ...]
     spreads: Mapping[str, tuple[float, float]]
     pixels: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    copies: Distribution | None = None
 
     def plain(self) -> dict[str, Any]:
         """Returns it as tensors and numbers, for a checkpoint."""
         looks = [{"pca": look.pca.plain(), "error": look.error} for look in self.looks]
         pairs = {"spreads": self.spreads, "pixels": self.pixels}
-        return {"looks": looks} | {key: {name: list(pair) for name, pair in of.items()} for key, of in pairs.items()}
+        known = {} if self.copies is None else {"copies": self.copies.plain()}
+        plain = {key: {name: list(pair) for name, pair in of.items()} for key, of in pairs.items()}
+        return {"looks": looks} | plain | known
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Appearance:
         """Rebuilds it from the result of `plain`; checkpoints from before hold one size."""
         looks = [Look(PrincipalComponents(**look["pca"]), look["error"]) for look in plain.get("looks", [plain])]
-        return cls(tuple(looks), _pairs(plain["spreads"]), _pairs(plain.get("pixels", {})))
+        copies = Distribution.from_plain(plain.get("copies", {}))
+        return cls(tuple(looks), _pairs(plain["spreads"]), _pairs(plain.get("pixels", {})), copies)
 
 
 def _pairs(plain: Mapping[str, Any]) -> dict[str, tuple[float, float]]:

@@ -57,6 +57,18 @@ def test_scores_are_returned_and_nothing_is_printed_or_changed(linear, parts, ca
     assert ranked == sorted((row["neighbour"] for row in scores.rows), reverse=True)
 
 
+def test_another_score_of_the_model_can_decide(linear, parts):
+    scores = img2img.score(parts, None, linear, by="top_error", **CPU)
+    assert scores.recommended == "top_error"
+    assert [row["abnormal"] for row in scores.rows] == [
+        row["top_error"] > scores.thresholds["top_error"] for row in scores.rows
+    ]
+    ranked = [row["top_error"] for row in scores.ranked()]
+    assert ranked == sorted(ranked, reverse=True)
+    with pytest.raises(UserError, match="--by sharpness: .* has no such score; it has error, top_error, "):
+        img2img.score(parts, None, linear, by="sharpness", **CPU)
+
+
 def test_verdicts_are_counted_by_the_labels(linear, parts):
     scores = img2img.score(parts, None, linear, quantile=0.5, **CPU)
     above = {label: [row["abnormal"] for row in scores.rows if row["label"] == label] for label in ("good", "spot")}

@@ -69,6 +69,17 @@ def test_the_map_shows_where_an_image_as_a_whole_is_not_a_normal_one(calibrated)
         assert inside > outside + 0.05  # the network, untrained, says the same everywhere
 
 
+def test_a_part_seen_in_training_is_near_its_neighbour_and_new_ones_are_not(calibrated):
+    seen, new = pieces(1, 3)[0], pieces(1, 20)[0]
+    spoiled = seen.copy()
+    spoiled[8:20, 8:20] = 255 - spoiled[8:20, 8:20]
+    near, other, bad = (score(calibrated, image)["neighbour"] for image in (seen, new, spoiled))
+    assert near == pytest.approx(0, abs=1e-5)
+    assert near < other < bad
+    brighter = np.minimum(seen * 1.02, 255).astype(np.uint8)
+    assert score(calibrated, brighter)["neighbour"] < other
+
+
 def test_the_combined_score_is_the_recommended_one_once_it_is_known(calibrated):
     scorable = as_scorable(calibrated)
     assert isinstance(scorable, ScorableSegmentation)
@@ -99,6 +110,7 @@ def test_a_checkpoint_from_before_has_one_size(calibrated):
     assert errors_as_a_whole(old, part)[0].shape == (1,)
     now, calibrated.appearance = calibrated.appearance, old
     found = as_scorable(calibrated).score_batch({"image": part})  # its map is the network's alone
+    assert "neighbour" not in found.scores
     calibrated.appearance = now
     assert torch.equal(found.maps[""], calibrated.score_batch({"image": part}).maps[""])
 
