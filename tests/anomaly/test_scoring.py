@@ -65,7 +65,7 @@ def test_another_score_of_the_model_can_decide(linear, parts):
     ]
     ranked = [row["top_error"] for row in scores.ranked()]
     assert ranked == sorted(ranked, reverse=True)
-    with pytest.raises(UserError, match="--by sharpness: .* has no such score; it has error, top_error, "):
+    with pytest.raises(UserError, match=r"--by sharpness: .* has no such score; it has error, top_error, "):
         img2img.score(parts, None, linear, by="sharpness", **CPU)
 
 
