@@ -62,7 +62,7 @@ QUEUE = {
 LONG = [
     *("--model.decay_steps=0", "--average.horizon=0.05", "--last.every_n_steps=500"),
     *("--trainer.max_steps=-1", "--trainer.max_epochs=-1", "--trainer.log_every_n_steps=100"),
-    *("--trainer.val_check_interval=2000", "--data.samples_per_epoch=80000", "--data.share=0"),
+    *("--trainer.val_check_interval=500", "--data.samples_per_epoch=80000", "--data.share=0"),
     *("--data.val_images=null", "--data.val_crop_size=256", "--trainer.enable_progress_bar=false"),
 ]
 
@@ -119,9 +119,7 @@ def end(name: str, options: argparse.Namespace) -> Path:
         with appearing(copy / "last.ckpt") as part:
             shutil.copy2(run / "last.ckpt", part)
     if state_of(copy)["global_step"] < first + options.steps:  # type: ignore[index]
-        whole = ["--data.val_crop_size=null", "--trainer.val_check_interval=1000000"]
-        decay = [f"--model.decay_steps={options.steps}", "--ckpt_path=last", "--model.weights=null"]
-        fit(name, options, branch, [*decay, *whole])
+        fit(name, options, branch, [f"--model.decay_steps={options.steps}", "--ckpt_path=last", "--model.weights=null"])
     return img2img.pack(copy / "last.ckpt", target, overwrite=True).model
 
 

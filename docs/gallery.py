@@ -47,6 +47,13 @@ RESTORED: dict[str, tuple[str, tuple[int, int], list[Transform]]] = {
     "colorize": ("16", (192, 100), [ToGray(num_output_channels=3, p=1.0)]),
 }
 """Shipped models: the photograph, left and top of the part that is shown, and what was wrong with it."""
+LIMITS: dict[str, tuple[str, tuple[int, int], list[Transform]]] = {
+    "denoise": ("13", (300, 210), [GaussianNoise(50.0)]),
+    "denoise_photo": ("13", (300, 210), [CameraNoise(0.03)]),
+    "inpaint": ("04", (120, 100), [Strokes(width=(60, 60))]),
+    "colorize": ("22", (240, 130), [ToGray(num_output_channels=3, p=1.0)]),
+}
+"""Where they fail, in the same way."""
 PART = (384, 288)  # width and height of such a part, pixels
 CLOTHES = ("shoes", "shorts", "pants", "dress", "t-shirt", "hat")
 """Kinds of clothes for an autoencoder; it never sees the first one."""
@@ -90,22 +97,31 @@ def damaged(photograph: Pixels, wrong: Sequence[Transform]) -> tuple[Pixels, Pix
 
 
 def restored(options: argparse.Namespace) -> None:
-    """Draws photographs before and after the shipped models, whole images restored, one part of each shown."""
-    before, after = [], []
+    """Draws photographs before and after the shipped models, and where each model fails, beside the original."""
+    triples = [before_and_after(options.kodak, model, *photograph) for model, photograph in RESTORED.items()]
+    save(sheet([[before for before, _, _ in triples], [after for _, after, _ in triples]]), "restored.jpg")
+    for model, photograph in LIMITS.items():
+        triple = before_and_after(options.kodak, model, *photograph)
+        save(sheet([triple], ["given", f"{model}", "original"]), f"limits/{model}.jpg")
+
+
+def before_and_after(
+    kodak: Path, model: str, number: str, corner: tuple[int, int], wrong: Sequence[Transform]
+) -> tuple[Pixels, Pixels, Pixels]:
+    """Returns a part of a damaged photograph, of it restored as a whole, and of the original."""
+    (source,) = kodak.rglob(f"*{number}.png")
+    original = np.array(Image.open(source).convert("RGB"))
+    image, mask = damaged(original, wrong)
     with TemporaryDirectory() as name:
-        work = Path(name)
-        for model, (number, (left, top), wrong) in RESTORED.items():
-            (source,) = options.kodak.rglob(f"*{number}.png")
-            image, mask = damaged(np.array(Image.open(source).convert("RGB")), wrong)
-            Image.fromarray(image).save(work / f"{model}.png")
-            Image.fromarray(mask).save(work / f"{model}_mask.png")
-            masked = [f"--mask={work / f'{model}_mask.png'}"] if mask.any() else []
-            output = work / "restored" / f"{model}.png"
-            img2img(["restore", str(work / f"{model}.png"), str(output), f"--model={model}", *masked])
-            box = (left, top, left + PART[0], top + PART[1])
-            before.append(np.array(Image.fromarray(image).crop(box)))
-            after.append(np.array(Image.open(output).crop(box)))
-    save(sheet([before, after]), "restored.jpg")
+        given, holes, output = (Path(name) / file for file in ("given.png", "mask.png", "restored.png"))
+        Image.fromarray(image).save(given)
+        Image.fromarray(mask).save(holes)
+        masked = [f"--mask={holes}"] if mask.any() else []
+        img2img(["restore", str(given), str(output), f"--model={model}", *masked])
+        whole = (image, np.array(Image.open(output)), original)
+    (left, top), (width, height) = corner, PART
+    before, after, true = (pixels[top : top + height, left : left + width] for pixels in whole)
+    return before, after, true
 
 
 def screenshot(page: str, name: str, size: tuple[int, int] = (1100, 900)) -> None:

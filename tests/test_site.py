@@ -15,6 +15,7 @@ from tests.pages import PAGES, ROOT
 
 DOCS = ROOT / "docs"
 SITE = tomllib.loads((DOCS / "zensical.toml").read_text(encoding="utf-8"))["project"]
+CARDS = sorted((ROOT / "img2img" / "weights").glob("*.md"))
 PICTURES = sorted(path for path in DOCS.rglob("*") if path.suffix in (".jpg", ".png", ".webp"))
 
 
@@ -25,8 +26,7 @@ def pages_of(nav: list) -> Iterator[str]:
 
 
 def test_the_site_leads_to_every_page():
-    cards = sorted((ROOT / "img2img" / "weights").glob("*.md"))
-    every = {page.relative_to(ROOT).as_posix() for page in [*PAGES, *cards, ROOT / "CHANGELOG.md"]}
+    every = {page.relative_to(ROOT).as_posix() for page in [*PAGES, *CARDS, ROOT / "CHANGELOG.md"]}
     listed = list(pages_of(SITE["nav"]))
     assert len(listed) == len(set(listed))
     assert every - set(listed) == set()
@@ -48,8 +48,8 @@ def test_every_shipped_config_is_among_the_tasks():
 
 
 def test_every_picture_is_shown_and_all_are_small():
-    texts = "".join(page.read_text(encoding="utf-8") for page in PAGES)
-    shown = set(re.findall(r"!\[[^\]]*\]\((?:docs/)?([^)]*)\)", texts))
+    texts = "".join(page.read_text(encoding="utf-8") for page in [*PAGES, *CARDS])
+    shown = set(re.findall(r"!\[[^\]]*\]\((?:\.\./\.\./)?(?:docs/)?([^)]*)\)", texts))
     assert {path.relative_to(DOCS).as_posix() for path in PICTURES} == shown
     assert sum(path.stat().st_size for path in PICTURES) < 3e6
 
