@@ -22,7 +22,7 @@ class Measures:
 
     The figures are in units of the pixel range, from 0 to 1:
 
-    - `change`: root mean square of output minus input; of the luma where a gray image became coloured.
+    - `change`: root mean square of output minus input; of the luma where the input is gray, and may become coloured.
     - `noise`: estimate of the σ of the input's noise, from the median of the absolute diagonal details at the finest
       scale (Donoho & Johnstone, "Ideal spatial adaptation by wavelet shrinkage", Biometrika 1994), mean over tiles. It
       sees noise that changes from pixel to pixel, not grain that is larger.
@@ -53,7 +53,8 @@ class Measures:
         self._add_moments("spread", after)
         self._add_moments("spread_before", before)
         small = _shrunk(after, self.scale)
-        self._mean("change", np.square(to_channels(small, before.shape[2]) - before))
+        compared = before[..., :1] if _is_gray(before) else before
+        self._mean("change", np.square(to_channels(small, compared.shape[2]) - compared))
         noise = None
         if len(before) > 1 and before.shape[1] > 1:
             noise = _noise(before)
@@ -92,6 +93,11 @@ class Measures:
             if number.all():
                 found[name] = float(np.maximum(0, squares / number - (total / number) ** 2).mean() ** 0.5)
         return {name: round(value, 6) for name, value in sorted(found.items())}
+
+
+def _is_gray(pixels: Pixels) -> bool:
+    """Returns whether an image has one channel, or three that are equal."""
+    return pixels.shape[2] == 1 or (pixels.shape[2] == 3 and bool((pixels == pixels[..., :1]).all()))
 
 
 def _some_rows(pixels: Pixels) -> Pixels:

@@ -48,6 +48,7 @@ def test_values_are_clipped_only_if_they_were_clearly_neither_black_nor_white(ph
 def test_the_luma_counts_where_gray_became_coloured(photo):
     gray = np.rint(photo.astype(float) @ [0.299, 0.587, 0.114])[..., None].astype(np.uint8)
     assert measured(gray, photo)["change"] < 0.6 / 255
+    assert measured(gray.repeat(3, axis=2), photo)["change"] < 0.6 / 255, "gray that is stored in three channels"
 
 
 def test_sigma_holes_and_images_of_one_pixel(photo):
