@@ -1,10 +1,10 @@
 """How fast `img2img restore` is, compared with the bare network and with a hand-written loop.
 
-    python benchmarks/restore_speed.py FOLDER CHECKPOINT [--images 12] [--repeats 3]
+    python benchmarks/restore_speed.py FOLDER CHECKPOINT [--engine mnn] [--images 12] [--repeats 3]
 
 In each repeat, one after the other, so that a noisy machine is noisy for all:
 
-- bare: the network alone on random tensors of the images' sizes, no reading and no writing
+- bare: the network alone, by torch or by the engine, on random tensors of the images' sizes, no reading and no writing
 - restore: `img2img restore` as a user runs it, files in and files out; its start-up is not counted
 - by hand: read with OpenCV, overlapping tiles of 512 pixels, write with OpenCV
 
@@ -22,12 +22,14 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
 import torch
 
 import img2img
+from img2img.exporting.engines import on_engine
 from img2img.tasks import Restoration
 
 TILE, OVERLAP = 512, 32
@@ -42,10 +44,10 @@ def bare(task: Restoration, sizes: Sequence[tuple[int, int]]) -> float:
     return sum(h * w for h, w in sizes) / 1e6 / (time.perf_counter() - began)
 
 
-def restore(folder: Path, checkpoint: Path) -> float:
+def restore(folder: Path, checkpoint: Path, engine: Literal["onnxruntime", "mnn"] | None) -> float:
     """Returns the megapixels per second that the report of a run says."""
     with tempfile.TemporaryDirectory() as output:
-        img2img.restore(folder, output, model=checkpoint, accelerator="cpu", precision="32-true")
+        img2img.restore(folder, output, model=checkpoint, engine=engine, accelerator="cpu", precision="32-true")
         report = json.loads((Path(output) / "restore_report.json").read_text())
     assert not report["failed"]
     return float(report["megapixels_per_second"])
@@ -79,6 +81,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--engine", choices=("onnxruntime", "mnn"), help="in place of torch")
     parser.add_argument("--images", type=int, default=12, help="how many of the folder's files")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
@@ -86,6 +89,7 @@ def main() -> None:
     files = files[: options.images]
     task = img2img.load(options.checkpoint)
     assert isinstance(task, Restoration)
+    task = on_engine(task, options.engine)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for path in files:
@@ -94,7 +98,7 @@ def main() -> None:
         bare(task, sizes[:1])  # the first call of a process compiles kernels
         ratios: dict[str, list[float]] = {"restore": [], "by hand": []}
         for _ in range(options.repeats):
-            speeds = {"bare": bare(task, sizes), "restore": restore(folder, options.checkpoint)}
+            speeds = {"bare": bare(task, sizes), "restore": restore(folder, options.checkpoint, options.engine)}
             speeds["by hand"] = by_hand(task, files)
             for way, values in ratios.items():
                 values.append(speeds[way] / speeds["bare"])
@@ -103,7 +107,7 @@ def main() -> None:
     print(f"{len(files)} images, {megapixels:.0f} MP; fraction of the bare network, each repeat and the median:")
     for way, values in ratios.items():
         print(f"  {way:8} {', '.join(f'{v:.3f}' for v in values)}; {statistics.median(values):.3f}")
-    print(f"float32, {torch.get_num_threads()} threads of {platform.machine()}, torch {torch.__version__}")
+    print(f"{options.engine or 'torch'}, float32, {torch.get_num_threads()} threads of {platform.machine()}, torch {torch.__version__}")
 
 
 if __name__ == "__main__":
