@@ -107,7 +107,9 @@ def main() -> None:
     print(f"{len(files)} images, {megapixels:.0f} MP; fraction of the bare network, each repeat and the median:")
     for way, values in ratios.items():
         print(f"  {way:8} {', '.join(f'{v:.3f}' for v in values)}; {statistics.median(values):.3f}")
-    print(f"{options.engine or 'torch'}, float32, {torch.get_num_threads()} threads of {platform.machine()}, torch {torch.__version__}")
+    print(
+        f"{options.engine or 'torch'}, float32, {torch.get_num_threads()} threads of {platform.machine()}, torch {torch.__version__}"
+    )
 
 
 if __name__ == "__main__":
