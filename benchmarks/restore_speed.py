@@ -44,7 +44,7 @@ def bare(task: Restoration, sizes: Sequence[tuple[int, int]]) -> float:
     return sum(h * w for h, w in sizes) / 1e6 / (time.perf_counter() - began)
 
 
-def restore(folder: Path, checkpoint: Path, engine: Literal["onnxruntime", "mnn"] | None) -> float:
+def restore(folder: Path, checkpoint: str, engine: Literal["onnxruntime", "mnn"] | None) -> float:
     """Returns the megapixels per second that the report of a run says."""
     with tempfile.TemporaryDirectory() as output:
         img2img.restore(folder, output, model=checkpoint, engine=engine, accelerator="cpu", precision="32-true")
@@ -80,7 +80,7 @@ def main() -> None:
     """Measures and prints the figures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("checkpoint", help="a file, or the name of a shipped model")
     parser.add_argument("--engine", choices=("onnxruntime", "mnn"), help="in place of torch")
     parser.add_argument("--images", type=int, default=12, help="how many of the folder's files")
     parser.add_argument("--repeats", type=int, default=3)
@@ -107,9 +107,8 @@ def main() -> None:
     print(f"{len(files)} images, {megapixels:.0f} MP; fraction of the bare network, each repeat and the median:")
     for way, values in ratios.items():
         print(f"  {way:8} {', '.join(f'{v:.3f}' for v in values)}; {statistics.median(values):.3f}")
-    print(
-        f"{options.engine or 'torch'}, float32, {torch.get_num_threads()} threads of {platform.machine()}, torch {torch.__version__}"
-    )
+    machine = f"{torch.get_num_threads()} threads of {platform.machine()}, torch {torch.__version__}"
+    print(f"{options.engine or 'torch'}, float32, {machine}")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python -m benchmarks.shelf_curves [denoise …] [--runs runs/shelf] [--output docs/pictures/curves]
 
-The runs are those of `train_shelf.py`. Each ended copy of a run, with its decay, is a line of its own. Points are PSNR of
-averaged weights on crops of the validation photographs, so that they are not the figures of the cards.
+The runs are those of `train_shelf.py`. Each ended copy of a run, with its decay, is a line of its own. Points are PSNR
+of averaged weights on crops of the validation photographs, so that they are not the figures of the cards.
 """
 
 from __future__ import annotations

@@ -69,6 +69,8 @@ def find_model(model: str | Path, option: str = "--model") -> Path:
         raise UserError(f"{option} {model} is a folder; give a checkpoint in it, such as {there[0]}")
     close = difflib.get_close_matches(str(model), models, n=1)
     hint = f"did you mean {close[0]}?" if close else "give a checkpoint that `img2img fit` wrote"
+    if str(model) in models:
+        hint = f"for the shipped model, give its name as a string, {str(model)!r}"
     if models and not close:
         hint += f"; the shipped models are {', '.join(models)}"
     raise FileNotFoundError(f"{option} {model} does not exist; {hint}")

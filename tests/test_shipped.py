@@ -39,6 +39,8 @@ def test_a_file_of_that_name_does_not_shadow_it_in_silence(shelf):
 def test_a_wrong_name_gets_the_names_there_are(shelf):
     with pytest.raises(FileNotFoundError, match=r"--model denoize does not exist; did you mean denoise\?"):
         find_model("denoize")
+    with pytest.raises(FileNotFoundError, match="for the shipped model, give its name as a string, 'denoise'"):
+        find_model(Path("denoise"))
     with pytest.raises(FileNotFoundError, match="the shipped models are denoise, inpaint"):
         find_model("xyz")
 
