@@ -102,7 +102,7 @@ def restore(
         strength_map: Folder of gray images with the images' relative paths, or the one of the one image, that say where
             to keep how much: black is nothing, white is all of `strength`.
         self_ensemble: Average over 8 rotated and mirrored versions: better, and 8 times slower.
-        memory: Memory limit, such as 2GB (default: half of what is free, at most 2 GB).
+        memory: Memory limit, such as 2GB (default: half of what is free, at most 3 GB).
         tile: Side of the tiles in pixels (default: chosen by memory).
         accelerator: cpu, gpu, auto … as in Lightning (default: auto).
         devices: How many devices share the images (default: auto).

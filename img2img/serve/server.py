@@ -135,7 +135,7 @@ def open_server(
         max_megapixels: Size of a picture in megapixels at most, before it is decoded (default: 250).
         max_gigabytes: Gigabytes on disk at most, uploads and results together (default: 10).
         queue: How many pictures may wait for their turn (default: 16).
-        memory: Memory limit of restoring, such as 2GB (default: half of what is free, at most 2 GB).
+        memory: Memory limit of restoring, such as 2GB (default: half of what is free, at most 3 GB).
         accelerator: cpu, gpu, auto … as in Lightning (default: auto).
         precision: auto (default), or Lightning's names, such as 32-true.
         trust: Further package whose classes the checkpoints may name.

@@ -84,7 +84,7 @@ class Restoration(PairedTask):
                 C = 1 or 3; three are RGB.
             mask: For tasks with `needs_mask`: an array H×W or a Pillow image, nonzero where the image is missing; or a
                 tensor N×1×H×W, 1 where it is missing.
-            memory: Bytes to use; None for half of the free memory, at most 2 GB.
+            memory: Bytes to use; None for half of the free memory, at most 3 GB.
             tile: Side of the tiles in pixels; None to choose by memory.
 
         Returns:

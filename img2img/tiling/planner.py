@@ -20,8 +20,8 @@ GIGABYTE = 1_000_000_000
 PROGRAM = 1.28 * GIGABYTE
 """Memory that the program takes besides tiles: Python, torch, the model, decoder and encoder. A constant, because tiles
 must not vary between runs; measured by `benchmarks/restore_memory.py`."""
-ENOUGH = 2 * GIGABYTE
-"""Default memory limit: enough for whole photographs; larger tiles would repeat less work on gigapixel images."""
+ENOUGH = 3 * GIGABYTE
+"""Default memory limit: of a photograph of 12 megapixels, tiles repeat a sixth of the work; with 2 GB a third."""
 BLEND = 32
 """Pixels on each side over which tiles are blended if no halo makes tiling exact."""
 READ_AHEAD = 2
@@ -59,7 +59,7 @@ class Planner:
     Args:
         task: The task.
         device: Where its network will run; None for the CPU.
-        memory: Limit of the program's memory, or of the GPU's, in bytes; None for half of what is free, at most 2 GB.
+        memory: Limit of the program's memory, or of the GPU's, in bytes; None for half of what is free, at most 3 GB.
         tile: Side of a tile's kept part, in pixels; None to choose by memory.
         limit: Limit of the program's memory if decoders or encoders hold whole images; None for half of what is free.
 
