@@ -1,10 +1,10 @@
 """How fast torch and other runtimes run the shipped models on a CPU, how much memory they take, and what they cost.
 
 All ways run in turn in each round, so that a noisy machine is noisy for all; medians. Memory is what the peak of a
-process grows by when it runs the loaded model twice on the tile. PSNR is of noisy photographs (crops of 500×500
-as papers use for Kodak24), rounded to 8 bits.
+process grows by when it runs the loaded model twice on the tile. PSNR is of crops of 500×500 as papers use for Kodak24,
+rounded to 8 bits: of noisy ones; of the hole for `inpaint`, without 80 % of the pixels; of the chroma for `colorize`.
 
-    python -m benchmarks.engines kodak24 [--models denoise denoise_photo] [--tile 768 1024] [--rounds 7] [--threads 2]
+    python -m benchmarks.engines kodak24 [--models denoise inpaint …] [--tile 768 1024] [--rounds 7] [--threads 2]
                                          [--images 24] [--sigma 25] [--ways eager mnn]
 
 On a processor with AVX512, this shows what torch does without: ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2. Other
@@ -26,11 +26,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from albumentations import ToGray
 from torch import Tensor
 
 import img2img
 from benchmarks import measuring
-from img2img.corruptions import GaussianNoise
+from img2img.corruptions import GaussianNoise, RandomPixels
+from img2img.data.pairs import Transform
 from img2img.errors import UserError
 from img2img.exporting.core import contract_of
 from img2img.exporting.engines import missing
@@ -38,10 +40,16 @@ from img2img.exporting.exported_task import open_exported
 from img2img.exporting.peak import peak_memory
 from img2img.exporting.sessions import ENGINES, package
 from img2img.exporting.writing import write_onnx, write_openvino
-from img2img.tasks.metrics import PSNR, as_8_bit
+from img2img.shipped import shipped_models
+from img2img.tasks.metrics import PSNR, ChromaPSNR, HolePSNR, Metric, as_8_bit
 
 OF_TORCH = ("eager", "bf16", "compiled")
-Way = Callable[[Tensor], Tensor]
+Way = Callable[[Tensor, Tensor | None], Tensor]
+MEASURED: dict[str, tuple[Transform, Metric]] = {
+    "inpaint": (RandomPixels(share=0.8), HolePSNR()),
+    "colorize": (ToGray(num_output_channels=1, p=1.0), ChromaPSNR()),
+}
+"""What is wrong with the images of these models, and what is measured; of others it is noise, and PSNR."""
 
 
 def way(name: str, model: str, folder: Path) -> Way:
@@ -55,12 +63,19 @@ def way(name: str, model: str, folder: Path) -> Way:
         task.network.compile()
     autocast = name == "bf16"
 
-    def run(image: Tensor) -> Tensor:
+    def run(image: Tensor, mask: Tensor | None) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-            restored: Tensor = task.restore_tile(image)
+            restored: Tensor = task.restore_tile(image, mask)
             return restored
 
     return run
+
+
+def tile_of(model: str, height: int, width: int) -> tuple[Tensor, Tensor | None]:
+    """Returns a random tile for a model, and a mask if it takes one."""
+    task: Any = img2img.load(model)
+    image = torch.rand(1, task.in_channels, height, width)
+    return image, (torch.rand(1, 1, height, width) < 0.5).float() if task.needs_mask else None
 
 
 def export_all(model: str, folder: Path, ways: list[str]) -> None:
@@ -85,7 +100,7 @@ def main() -> None:
     """Measures and prints a table for each model."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--models", nargs="*", default=["denoise", "denoise_photo"])
+    parser.add_argument("--models", nargs="*", default=list(shipped_models()))
     parser.add_argument("--ways", nargs="*", default=["eager", "bf16", "compiled", "onnxruntime", "openvino", "mnn"])
     parser.add_argument("--tile", nargs=2, type=int, default=[768, 1024], metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--rounds", type=int, default=7)
@@ -97,11 +112,13 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     tile = (options.tile[0], options.tile[1])
     if options.peak:  # the process that `peak_of` starts
-        run, image = way(options.peak, options.models[0], options.folder), torch.rand(1, 3, *tile)
-        run(image[..., :64, :64])  # compiles, and loads what is loaded late
+        run, given = way(options.peak, options.models[0], options.folder), tile_of(options.models[0], *tile)
+        run(
+            *(part if part is None else part[..., :64, :64] for part in given)
+        )  # compiles, and loads what is loaded late
         before = peak_memory()
         for _ in range(2):
-            run(image)
+            run(*given)
         print(peak_memory() - before)
         return
     with tempfile.TemporaryDirectory() as name:
@@ -116,7 +133,7 @@ def compare(model: str, folder: Path, tile: tuple[int, int], options: argparse.N
     """Measures all ways to run a model, and prints their table."""
     export_all(model, folder, options.ways)
     ways: dict[str, Way] = {}
-    image = torch.rand(1, 3, *tile)
+    given = tile_of(model, *tile)
     for name in options.ways:
         try:
             if name == "openvino":
@@ -124,7 +141,7 @@ def compare(model: str, folder: Path, tile: tuple[int, int], options: argparse.N
             elif name in ENGINES and missing(name):
                 raise UserError(f"{name} is not installed")
             run = way(name, model, folder)
-            run(image)  # warms up, and compiles
+            run(*given)  # warms up, and compiles
             ways[name] = run
         except Exception as error:  # without a C++ compiler torch.compile raises one of many
             print(f"{name} is left out: {str(error).strip().splitlines()[0]}")
@@ -132,20 +149,23 @@ def compare(model: str, folder: Path, tile: tuple[int, int], options: argparse.N
     for _ in range(options.rounds):
         for name, run in ways.items():
             began = time.perf_counter()
-            run(image)
+            run(*given)
             speeds[name].append(tile[0] * tile[1] / 1e6 / (time.perf_counter() - began))
     quality: dict[str, list[tuple[float, float, float]]] = {name: [] for name in ways}
-    corruption = [GaussianNoise(options.sigma)]
+    corruption, metric = MEASURED.get(model, (GaussianNoise(options.sigma), PSNR()))
     for path, clean in measuring.images(options.folder, "kodak", options.images):
-        batch = measuring.batch_of(path, clean, corruption)
-        correct = ways["eager"](batch["input"]) if "eager" in ways else None
+        batch = measuring.batch_of(path, clean, [corruption])
+        damaged = batch["input"], None if given[1] is None else batch["mask"]
+        correct = ways["eager"](*damaged) if "eager" in ways else None
         for name, run in ways.items():
-            output = run(batch["input"])
-            row = measuring.measure(lambda batch, output=output: output, batch, (PSNR(),))
+            output = run(*damaged)
+            row = measuring.measure(lambda batch, output=output: output, batch, (metric,))
+            psnr = next(value for key, value in row.items() if key.startswith("psnr"))
             same = 1.0 if correct is None else float((as_8_bit(output) == as_8_bit(correct)).float().mean())
             far = 0.0 if correct is None else float((output - correct).abs().max())
-            quality[name].append((row["psnr"], same, far))
-    print(f"\n{model}, σ {options.sigma:g}, {len(next(iter(quality.values())))} images of {options.folder.name}")
+            quality[name].append((psnr, same, far))
+    what = "" if model in MEASURED else f", σ {options.sigma:g}"
+    print(f"\n{model}{what}, {len(next(iter(quality.values())))} images of {options.folder.name}")
     print("| | MP/s | of eager | memory, GB | PSNR, dB | same 8-bit values | largest difference |")
     print("|---|---|---|---|---|---|---|")
     for name, found in speeds.items():
