@@ -113,13 +113,11 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     tile = (options.tile[0], options.tile[1])
     if options.peak:  # the process that `peak_of` starts
-        run, given = way(options.peak, options.models[0], options.folder), tile_of(options.models[0], *tile)
-        run(
-            *(part if part is None else part[..., :64, :64] for part in given)
-        )  # compiles, and loads what is loaded late
+        run, (image, mask) = way(options.peak, options.models[0], options.folder), tile_of(options.models[0], *tile)
+        run(image[..., :64, :64], None if mask is None else mask[..., :64, :64])  # compiles, and loads what is late
         before = peak_memory()
         for _ in range(2):
-            run(*given)
+            run(image, mask)
         print(peak_memory() - before)
         return
     with tempfile.TemporaryDirectory() as name:
