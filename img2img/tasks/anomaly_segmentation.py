@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import cv2
@@ -28,6 +29,8 @@ from img2img.tiling.stitch import restore_in_tiles
 _APPEARANCE = "appearance"  # its key in a checkpoint's statistics
 SCORES = ("mask_max", "mask_top", "error_max")
 """Names of the scores; see `AnomalySegmentation`."""
+MIRRORED = ((), (-1,), (-2,), (-2, -1))
+"""The axes that are flipped for the four mirror images; the first one is the image itself."""
 
 
 class AnomalySegmentation(Restoration):
@@ -61,6 +64,8 @@ class AnomalySegmentation(Restoration):
             `img2img.anomaly.segmentation`.
         window: Side of the windows of `mask_max` and `error_max`, in pixels.
         top: Fraction of the pixels that `mask_top` averages.
+        mirrored: Whether images are scored in all four mirror images, and what is not seen in each does not count: the
+            lowest probability and error of each pixel. It detects better, and takes four times as long.
         kwargs: Arguments of every `Task`.
 
     Attributes:
@@ -86,6 +91,7 @@ class AnomalySegmentation(Restoration):
         recommended: str = "mask_top",
         window: int = 21,
         top: float = 0.003,
+        mirrored: bool = False,
         **kwargs: Any,
     ) -> None:
         if recommended not in SCORES:
@@ -100,6 +106,7 @@ class AnomalySegmentation(Restoration):
         self.mask_loss = FocalDice() if mask_loss is None else mask_loss
         self.gain, self.level = gain, level
         self.mask_weight, self.recommended, self.window, self.top = mask_weight, recommended, window, top
+        self.mirrored = mirrored
         self.thresholds = Thresholds()
         self.appearance: Appearance | None = None
 
@@ -144,8 +151,9 @@ class AnomalySegmentation(Restoration):
         return values
 
     def measure_batch(self, batch: Batch) -> list[dict[str, float]]:
-        """Adds the recommended score of the same images without anomalies."""
-        found = self.score_batch({"image": batch["target"].float()}).scores[self.recommended]
+        """Adds the recommended score of the same images without anomalies, also as they are, not mirrored."""
+        probability, error = self._seen(batch["target"].float(), MIRRORED[:1])
+        found = self._scores_of(probability, error)[self.recommended]
         return [{f"{self.recommended}_clean": value} for value in found.tolist()]
 
     def measure_all(self, values: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -178,19 +186,27 @@ class AnomalySegmentation(Restoration):
         raw = self.forward_batch({"input": image})
         return self.finish(raw, {}), self.mask_of(raw)
 
-    @torch.no_grad()
     def score_batch(self, batch: Batch) -> Scored:
         """Returns the scores of a batch's `image`, N×C×H×W of any size, and as map the probabilities.
 
         Large images go through the network in tiles.
         """
-        image = batch["image"]
-        tiling = Planner(self, image.device, ENOUGH)(*image.shape[-2:])
-        with torch.autocast(image.device.type, enabled=False):
-            found = [restore_in_tiles(_Segmented(self), each[None], None, tiling) for each in image]
-        probability, error = torch.cat(found).unbind(1)
+        probability, error = self._seen(batch["image"], MIRRORED if self.mirrored else MIRRORED[:1])
         marks = _mean_about(probability, self.window // 2 | 1)
         return Scored(self._scores_of(probability, error), {"": probability}, marks=marks)
+
+    @torch.no_grad()
+    def _seen(self, image: Tensor, views: Sequence[tuple[int, ...]]) -> tuple[Tensor, Tensor]:
+        """Returns the lowest probability and squared error of each pixel, N×H×W, over images flipped along axes."""
+        tiling = Planner(self, image.device, ENOUGH)(*image.shape[-2:])
+
+        def of_view(axes: tuple[int, ...]) -> Tensor:
+            found = [restore_in_tiles(_Segmented(self), each[None], None, tiling) for each in image.flip(axes)]
+            return torch.cat(found).flip(axes)
+
+        with torch.autocast(image.device.type, enabled=False):
+            probability, error = reduce(torch.minimum, map(of_view, views)).unbind(1)
+        return probability, error
 
     def _scores_of(self, probability: Tensor, error: Tensor) -> dict[str, Tensor]:
         """Returns the scores, N each, given probabilities and squared errors N×H×W."""

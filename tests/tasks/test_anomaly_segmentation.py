@@ -73,6 +73,19 @@ def test_scores_and_map_are_what_their_names_say(spotted):
     assert wide["mask_top"][1] == pytest.approx((64 * abnormal + 1936 * normal) / 2000, abs=1e-5)
 
 
+def test_mirror_images_score_alike_and_what_one_does_not_show_does_not_count(photo):
+    task, image = untrained(), torch.from_numpy(photo[:48, :64] / 255).float().permute(2, 0, 1)[None]
+    single = task.score_batch({"image": image})
+    task.mirrored = True
+    four = task.score_batch({"image": image})
+    assert (four.maps[""] <= single.maps[""]).all()
+    assert four.scores["mask_top"] < single.scores["mask_top"]
+    for axes in ((-1,), (-2,), (-2, -1)):
+        flipped = task.score_batch({"image": image.flip(axes)})
+        assert torch.equal(flipped.maps[""].flip(axes), four.maps[""])
+        assert flipped.scores["mask_top"] == pytest.approx(four.scores["mask_top"])
+
+
 def test_a_large_image_scores_in_tiles_as_it_does_whole(photo, monkeypatch):
     task, image = untrained(), torch.from_numpy(photo / 255).float().permute(2, 0, 1)[None]
     sizes, segment = [], task.segment
