@@ -6,6 +6,7 @@ process of its own, whose peak memory is printed. The time of a process that sco
 the program's start.
 
     python -m benchmarks.scoring_speed [--sizes 2000x1500 4000x3000] [--tile 512] [--repeats 3]
+                                       [--flag=--model.mirrored=false]
 """
 
 from __future__ import annotations
@@ -56,9 +57,10 @@ def main() -> None:
     parser.add_argument("--tile", type=int, default=512, help="side of the bare network's tiles")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--photo", type=Path, default=starter / "val" / "wine-1.png")
+    parser.add_argument("--flag", action="append", default=[], help="of img2img fit")
     options = parser.parse_args()
     with TemporaryDirectory() as folder:
-        model = fit("anomaly.yaml", starter, 1, 0, Path(folder)) / "last.ckpt"
+        model = fit("anomaly.yaml", starter, 1, 0, Path(folder), options.flag) / "last.ckpt"
         task = img2img.load(model).eval()
         assert isinstance(task, AnomalySegmentation)
         print("| | bare network, MP/s | score, MP/s | of the network | peak memory, GB |\n|---|---|---|---|---|")

@@ -9,17 +9,17 @@ of averaged weights on crops of the validation photographs, so that they are not
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 from matplotlib.figure import Figure
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from benchmarks.train_shelf import QUEUE, run_of
+from benchmarks.train_shelf import QUEUE, run_of, validations
 
-METRICS = ("val/psnr_hole", "val/psnr_chroma", "val/psnr")
+METRICS = ("psnr_hole", "psnr_chroma", "psnr")
 """The first of them that a model logs is drawn."""
 
 
@@ -49,18 +49,16 @@ def curves_of(runs: Path, name: str) -> Iterator[Curve]:
 
 def curve_of(run: Path, what: str) -> Curve | None:
     """Returns the curve of a run's folder; None if it has no validation."""
-    events = EventAccumulator(str(run))
-    events.Reload()
-    tags = events.Tags()["scalars"]
-    metric = next((metric for metric in METRICS if metric in tags), None)
-    if metric is None:
+    found = validations(run, most=sys.maxsize)
+    if not found:
         return None
-    kinds = [tag for tag in tags if tag.startswith(f"{metric}/")] or [metric]
+    names = found[0][1]
+    metric = next(metric for metric in METRICS if metric in names)
+    kinds = [name for name in names if name.startswith(f"{metric}/")] or [metric]
     data = yaml.safe_load((run / "config.yaml").read_text())["data"]["init_args"]
     step_megapixels = data["batch_size"] * data["crop_size"] ** 2 / 1e6
-    steps = [event.step + 1 for event in events.Scalars(kinds[0])]
-    values = {tag.removeprefix("val/"): [event.value for event in events.Scalars(tag)] for tag in kinds}
-    return Curve(what, [step * step_megapixels for step in steps], values)
+    values = {kind: [row[kind] for _, row in found] for kind in kinds}
+    return Curve(what, [(step + 1) * step_megapixels for step, _ in found], values)
 
 
 def draw(name: str, curves: list[Curve]) -> Figure:

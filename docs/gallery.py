@@ -102,7 +102,7 @@ def restored(options: argparse.Namespace) -> None:
     save(sheet([[before for before, _, _ in triples], [after for _, after, _ in triples]]), "restored.jpg")
     for model, photograph in LIMITS.items():
         triple = before_and_after(options.kodak, model, *photograph)
-        save(sheet([triple], ["given", f"{model}", "original"]), f"limits/{model}.jpg")
+        save(sheet([triple], ["given", model, "original"]), f"limits/{model}.jpg")
 
 
 def before_and_after(

@@ -32,15 +32,15 @@ class Scores:
 
     Attributes:
         rows: A dictionary for each image that could be read: `path` (relative), `label`, its scores, `abnormal`
-            (whether the recommended score exceeds its threshold), `trained_on` (whether it is a training image, at
+            (whether the deciding score exceeds its threshold), `trained_on` (whether it is a training image, at
             most resized or encoded again), and `near_duplicate` (whether it shows the same as a training image).
         names: Names of the scores.
-        recommended: The score that decides.
+        recommended: The score that decides: `by`, or the one that the model recommends.
         thresholds: The threshold of each score.
         quantile: Fraction of the held-out normal images that do not exceed their thresholds.
         held_out: Number of held-out normal images.
         table: How well each score detects, where labels say what is normal; without images that were trained on.
-        verdicts: How often the threshold of the recommended score is right on the images of the table; None where no
+        verdicts: How often the threshold of the deciding score is right on the images of the table; None where no
             label is normal.
         problems: A line for each image that could not be read, map or picture that could not be made, or mask that
             could not be used.
@@ -82,7 +82,7 @@ def score(
     Args:
         input: Folder (searched recursively) or image; the names of folders are the labels.
         output: Table to write, OUT.csv: path, label, a column for each score (PCA's as pca_<score>), abnormal (1 where
-            the recommended score exceeds its threshold), trained_on (1 for training images) and near_duplicate (1 for
+            the deciding score exceeds its threshold), trained_on (1 for training images) and near_duplicate (1 for
             images that show the same as a training image). In Python also None.
         model: Checkpoint, such as runs/anomaly/0/best.ckpt. In Python also a task.
         maps: Folder for maps of where images are abnormal, and overlays; its README.txt says what they mean.

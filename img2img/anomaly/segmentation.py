@@ -98,7 +98,7 @@ class ScorableSegmentation:
         return replace(found, maps={"": both[0]}, marks=both[1])
 
     def measure_training(self, data: NormalImages, where: Devices | None, freeze: bool) -> None:
-        """Finds the principal components of the training images, and the spread of scores over held-out ones."""
+        """Finds components and small copies of the training images, and the spread of scores over held-out ones."""
         few, every = (data.clean_images("train", most) for most in (MOST_WHOLE, MOST_CODES))
         rows = run_over(self.task, few, partial(_small, (*SIDES, SIDE_OF_NEIGHBOURS)), where)
         looks = tuple(look_at(torch.stack([row[str(side)] for row in rows])) for side in SIDES)

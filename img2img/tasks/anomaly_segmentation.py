@@ -65,7 +65,7 @@ class AnomalySegmentation(Restoration):
         window: Side of the windows of `mask_max` and `error_max`, in pixels.
         top: Fraction of the pixels that `mask_top` averages.
         mirrored: Whether images are scored in all four mirror images, and what is not seen in each does not count: the
-            lowest probability and error of each pixel. It detects better, and takes four times as long.
+            lowest probability and error of each pixel. It detects better, and takes three to four times as long.
         kwargs: Arguments of every `Task`.
 
     Attributes:
