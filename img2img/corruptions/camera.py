@@ -1,4 +1,4 @@
-"""Noise of a camera's sensor, as it looks in the developed photograph."""
+"""What a camera does to a photograph: noise of the sensor, developed with the image; and JPEG."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from img2img.corruptions.base import Float, FloatTransform, Range
+from img2img.corruptions.base import Float, FloatTransform, Range, bounds
 from img2img.errors import UserError
 
 # Bilinear demosaicing as convolutions of a plane that holds zeros where the sensor has another colour.
@@ -21,29 +21,41 @@ class CameraNoise(FloatTransform):
     White balance, demosaicing and the tone curve make the noise stronger in red and blue than in green, correlated
     between neighbouring pixels, and strongest in the shadows. The image itself is not demosaicked, so the target stays
     what a long exposure would show. After Brooks et al., "Unprocessing images for learned raw denoising", CVPR 2019,
-    with their levels of noise and white balance. RGB images only.
+    with their levels of noise and white balance. The camera's own noise reduction then blurs the noise, weakly in the
+    luma and far in the chroma: what most photographs show is gray grain, and faint blotches of colour. A network that
+    only knows coloured grain takes the gray one for texture. RGB images only.
 
     Args:
         shot: Variance per unit of light, in units of the linear range; drawn log-uniformly. Read noise depends on it as
             in phones of the Darmstadt Noise Dataset (their equation 4).
+        luma_radius: Standard deviation of the Gaussian that blurs the luma (Rec. 601) of the noise, in pixels.
+        chroma_radius: The same for the rest of the noise.
         p: Probability of applying it.
 
     Raises:
         ValueError: If a number is negative or the range is reversed.
     """
 
-    def __init__(self, shot: Range = (1e-4, 1.2e-2), p: float = 1.0) -> None:
-        super().__init__(p, shot=shot)
+    def __init__(
+        self,
+        shot: Range = (1e-4, 1.2e-2),
+        luma_radius: Range = (0.0, 1.0),
+        chroma_radius: Range = (1.0, 8.0),
+        p: float = 1.0,
+    ) -> None:
+        super().__init__(p, shot=shot, luma_radius=luma_radius, chroma_radius=chroma_radius)
 
     def get_params(self) -> dict[str, Any]:
-        """Draws the levels of noise and the gains of the white balance."""
+        """Draws the levels of noise, the gains of the white balance and the radii."""
+        drawn = super().get_params()
         low, high = np.log(np.maximum(self.shot, 1e-12))
         log_shot = self.random_generator.uniform(low, high)
         log_read = 2.18 * log_shot + 1.20 + self.random_generator.normal(0, 0.26)
         red, blue = self.random_generator.uniform(1.9, 2.4), self.random_generator.uniform(1.5, 1.9)
         corner = tuple(self.random_generator.integers(0, 2, 2).tolist())
         gains = np.array([red, 1.0, blue], np.float32)
-        return {"shot": float(np.exp(log_shot)), "read": float(np.exp(log_read)), "gains": gains, "corner": corner}
+        levels = {"shot": float(np.exp(log_shot)), "read": float(np.exp(log_read))}
+        return {**drawn, **levels, "gains": gains, "corner": corner}
 
     def corrupt(self, img: Float, shot: float = 0.0, read: float = 0.0, **params: Any) -> Float:
         """Returns the photograph with its noise, unclipped.
@@ -58,7 +70,50 @@ class CameraNoise(FloatTransform):
         noise = self._normal(img.shape) * np.sqrt(shot * light + read)
         developed = _tone((light + _demosaicked(noise, params["corner"])) * balance)
         # A difference, so that the tone curve's rounding errors cancel: without noise the image is bit-identical.
-        return img + (developed - _tone(light * balance))
+        left = _reduced(developed - _tone(light * balance), params["luma_radius"], params["chroma_radius"])
+        return img + left
+
+
+def _reduced(noise: Float, luma_radius: float, chroma_radius: float) -> Float:
+    """Returns H×W×3 noise with its luma and its chroma blurred."""
+    luma = np.repeat((noise @ np.array([0.299, 0.587, 0.114], np.float32))[..., None], 3, axis=2)
+    return _blurred(luma, luma_radius) + _blurred(noise - luma, chroma_radius)
+
+
+def _blurred(image: Float, radius: float) -> Float:
+    if radius < 0.2:  # at 0.2 the neighbours' weight is below 1e-5
+        return image
+    return cv2.GaussianBlur(image, (0, 0), radius, borderType=cv2.BORDER_REFLECT_101)
+
+
+class JPEG(FloatTransform):
+    """Compresses an image as JPEG, as cameras save it: 8 bits, chroma at half the resolution; H×W×3 or H×W×1.
+
+    `albumentations.ImageCompression` hands RGB to an encoder that takes BGR: red and blue exchange their weights in the
+    luma.
+
+    Args:
+        quality: From 1 to 100, or a range: libjpeg's scale.
+        p: Probability of applying it.
+
+    Raises:
+        ValueError: If quality is outside [1, 100] or its range is reversed.
+    """
+
+    unclipped = False
+
+    def __init__(self, quality: Range = (60, 98), p: float = 1.0) -> None:
+        super().__init__(p, quality=bounds("quality", quality, least=1, most=100))
+
+    def corrupt(self, img: Float, quality: float = 100.0, **params: Any) -> Float:
+        """Returns the image as a reader of the file sees it, in [0, 1]."""
+        levels = np.rint(np.clip(img, 0, 1) * 255).astype(np.uint8)
+        colour = img.shape[2] == 3
+        bgr = cv2.cvtColor(levels, cv2.COLOR_RGB2BGR) if colour else levels
+        _, encoded = cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, round(quality)))
+        decoded = cv2.imdecode(encoded, cv2.IMREAD_COLOR if colour else cv2.IMREAD_GRAYSCALE)
+        seen = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB) if colour else decoded[..., None]
+        return np.divide(seen, np.float32(255), dtype=np.float32)
 
 
 def _demosaicked(noise: Float, corner: tuple[int, int]) -> Float:

@@ -1,9 +1,12 @@
 """A sensor's noise after the camera has developed it."""
 
+import io
+
 import numpy as np
 import pytest
+from PIL import Image
 
-from img2img.corruptions import CameraNoise, ChromaNoise, GaussianNoise
+from img2img.corruptions import JPEG, CameraNoise, ChromaNoise, GaussianNoise
 from img2img.data.pairs import apply, compose
 from img2img.data.stream import draws_of_sample
 
@@ -18,7 +21,7 @@ def middle_gray() -> np.ndarray:
 
 
 def test_red_and_blue_are_noisier_than_green_and_neighbours_share_noise(middle_gray):
-    noise = noise_of(CameraNoise(shot=0.004), middle_gray)
+    noise = noise_of(CameraNoise(shot=0.004, luma_radius=0, chroma_radius=0), middle_gray)
     red, green, blue = noise.std(axis=(0, 1))
     assert red > 1.1 * green
     assert blue > 1.1 * green
@@ -33,6 +36,22 @@ def test_more_light_per_photon_is_more_noise_and_none_is_none(middle_gray, photo
     assert 0 < weak < 0.02
     image = photo.astype(np.float32) / 255
     assert np.abs(noise_of(CameraNoise(shot=0), image)).max() < 1e-4
+
+
+def test_the_cameras_noise_reduction_leaves_weaker_and_coarser_noise(middle_gray):
+    def luma_and_chroma(**radii: float) -> tuple[np.ndarray, np.ndarray]:
+        noise = noise_of(CameraNoise(shot=0.004, **radii), middle_gray)
+        luma = noise @ np.array([0.299, 0.587, 0.114])
+        return luma, noise - luma[..., None]
+
+    luma, chroma = luma_and_chroma(luma_radius=0, chroma_radius=0)
+    coarse_luma, same_chroma = luma_and_chroma(luma_radius=1, chroma_radius=0)
+    same_luma, coarse_chroma = luma_and_chroma(luma_radius=0, chroma_radius=2)
+    assert np.allclose(same_luma, luma, atol=1e-6)
+    assert np.allclose(same_chroma, chroma, atol=1e-6)
+    assert coarse_luma.std() < 0.6 * luma.std()
+    assert coarse_chroma.std() < 0.4 * chroma.std()
+    assert np.corrcoef(coarse_luma[:, :-2].ravel(), coarse_luma[:, 2:].ravel())[0, 1] > 0.4
 
 
 def test_a_sensor_sees_in_colour():
@@ -54,3 +73,20 @@ def test_a_gray_photograph_gets_gray_noise_and_a_coloured_one_does_not(photo):
     assert (noise.max(axis=2) - noise.min(axis=2)).max() < 1e-6
     assert noise.std() * 255 == pytest.approx(25, rel=0.02)
     assert (noise_of(GaussianNoise(25, match_gray=True), colour) == noise_of(GaussianNoise(25), colour)).all()
+
+
+@pytest.mark.parametrize("quality", [30, 75, 95])
+def test_jpeg_is_what_other_programs_write(photo, quality):
+    file = io.BytesIO()
+    Image.fromarray(photo).save(file, "JPEG", quality=quality)
+    written = np.asarray(Image.open(file)).astype(np.float32) / 255
+    compressed = photo.astype(np.float32) / 255 + noise_of(JPEG(quality), photo.astype(np.float32) / 255)
+    assert np.abs(compressed - written).mean() < 0.1 / 255
+
+
+def test_jpeg_takes_gray_images_and_names_a_wrong_quality(photo):
+    gray = photo[..., :1].astype(np.float32) / 255
+    few, many = (np.abs(noise_of(JPEG(quality), gray)).mean() for quality in (10, 90))
+    assert few > 3 * many > 0
+    with pytest.raises(ValueError, match=r"quality must be a number in \[1, 100\]"):
+        JPEG((50, 101))
