@@ -83,7 +83,7 @@ def _reduced(noise: Float, luma_radius: float, chroma_radius: float) -> Float:
 def _blurred(image: Float, radius: float) -> Float:
     if radius < 0.2:  # at 0.2 the neighbours' weight is below 1e-5
         return image
-    return cv2.GaussianBlur(image, (0, 0), radius, borderType=cv2.BORDER_REFLECT_101)
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), radius, borderType=cv2.BORDER_REFLECT_101), np.float32)
 
 
 class JPEG(FloatTransform):
@@ -112,6 +112,7 @@ class JPEG(FloatTransform):
         bgr = cv2.cvtColor(levels, cv2.COLOR_RGB2BGR) if colour else levels
         _, encoded = cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, round(quality)))
         decoded = cv2.imdecode(encoded, cv2.IMREAD_COLOR if colour else cv2.IMREAD_GRAYSCALE)
+        assert decoded is not None  # it was encoded one line above
         seen = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB) if colour else decoded[..., None]
         return np.divide(seen, np.float32(255), dtype=np.float32)
 
