@@ -17,6 +17,9 @@ Range = float | tuple[float, float]
 Bool: TypeAlias = NDArray[np.bool_]
 Float: TypeAlias = NDArray[np.float32]
 
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+"""Weights of red, green and blue in the luma, Rec. 601."""
+
 
 def bounds(name: str, given: Range, least: float = 0.0, most: float = math.inf) -> tuple[float, float]:
     """Returns a range's low and high end.

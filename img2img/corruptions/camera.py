@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from img2img.corruptions.base import Float, FloatTransform, Range, bounds
+from img2img.corruptions.base import LUMA, Float, FloatTransform, Range, bounds
 from img2img.errors import UserError
 
 # Bilinear demosaicing as convolutions of a plane that holds zeros where the sensor has another colour.
@@ -22,8 +22,8 @@ class CameraNoise(FloatTransform):
     between neighbouring pixels, and strongest in the shadows. The image itself is not demosaicked, so the target stays
     what a long exposure would show. After Brooks et al., "Unprocessing images for learned raw denoising", CVPR 2019,
     with their levels of noise and white balance. The camera's own noise reduction then blurs the noise, weakly in the
-    luma and far in the chroma: what most photographs show is gray grain, and faint blotches of colour. A network that
-    only knows coloured grain takes the gray one for texture. RGB images only.
+    luma and far in the chroma: most photographs show gray grain and faint blotches of colour. A network that knows only
+    coloured grain takes gray grain for texture. RGB images only.
 
     Args:
         shot: Variance per unit of light, in units of the linear range; drawn log-uniformly. Read noise depends on it as
@@ -76,7 +76,7 @@ class CameraNoise(FloatTransform):
 
 def _reduced(noise: Float, luma_radius: float, chroma_radius: float) -> Float:
     """Returns H×W×3 noise with its luma and its chroma blurred."""
-    luma = np.repeat((noise @ np.array([0.299, 0.587, 0.114], np.float32))[..., None], 3, axis=2)
+    luma = np.repeat((noise @ LUMA)[..., None], 3, axis=2)
     return _blurred(luma, luma_radius) + _blurred(noise - luma, chroma_radius)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from img2img.corruptions.base import Float, FloatTransform, Range
+from img2img.corruptions.base import LUMA, Float, FloatTransform, Range
 
 
 class GaussianNoise(FloatTransform):
@@ -110,7 +110,7 @@ class ChromaNoise(CorrelatedNoise):
         if img.shape[2] != 3:
             return img.copy()
         noise = self._shared(img.shape, sigma, radius)
-        luma = noise @ np.array([0.299, 0.587, 0.114], np.float32)
+        luma = noise @ LUMA
         return img + noise - luma[..., None]
 
 

@@ -1,4 +1,4 @@
-"""A sensor's noise after the camera has developed it."""
+"""A sensor's noise after the camera has developed it, and JPEG."""
 
 import io
 
