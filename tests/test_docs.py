@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw
 import img2img
 from img2img.cli import main
 from tests.commands.models import RECIPE, UNCERTAIN, save_task
+from tests.commands.processes import trial_in_this_process
 from tests.conftest import STARTER
 from tests.exporting.written import write_once
 from tests.pages import PAGES, Block, blocks
@@ -209,16 +210,6 @@ def test_a_reader_can_type_what_a_page_says(page, reader, monkeypatch, capsys):
             for words in block.commands():
                 if words[0] not in NOT_RUN:
                     run(block.place, shlex.join(words), lambda words=words: type_in(words[1:]), capsys)
-
-
-def trial_in_this_process(command: list[str], env: dict[str, str], **_: Any) -> Any:
-    """Trains a sweep's trial; a process of its own, which tests of sweeps start, imports for eight seconds."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("IMG2IMG_RUN", raising=False)
-        for name, value in env.items():
-            patch.setenv(name, value)
-        main(command[command.index("fit") :])
-    return SimpleNamespace(wait=lambda: 0)
 
 
 def stop() -> None:

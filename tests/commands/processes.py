@@ -9,7 +9,10 @@ import os
 import signal
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
 from PIL import Image
 
 # Forked from a process that has imported everything and computed nothing: to start takes no seconds.
@@ -41,6 +44,19 @@ def _run(arguments: list[str], log: str) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and pass that on
     torch.set_num_threads(1)
     main(arguments)
+
+
+def trial_in_this_process(command: list[str], env: dict[str, str], **_: Any) -> Any:
+    """Trains a sweep's trial in place of `subprocess.Popen`; a process of its own would import for eight seconds."""
+    from img2img.cli import main
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.getppid", os.getpid)  # a trial ends when the sweep is gone
+        patch.delenv("IMG2IMG_RUN", raising=False)
+        for name, value in env.items():
+            patch.setenv(name, value)
+        main(command[command.index("fit") :])
+    return SimpleNamespace(wait=lambda: 0)
 
 
 def outputs(folder: Path) -> dict[str, bytes]:

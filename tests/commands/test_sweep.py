@@ -9,12 +9,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from PIL import Image
 
 from img2img.cli import main
+from tests.commands.processes import trial_in_this_process
 from tests.conftest import TINY
 
 optuna = pytest.importorskip("optuna")
@@ -34,7 +36,9 @@ def table(folder: str = "found") -> list[dict[str, str]]:
 
 def test_trials_are_runs_by_the_best_checkpoints_score_and_more_can_follow(photos, capsys):
     monitor = ["--best.monitor", "val/loss", "--best.mode=min"]
-    main(arguments(photos, 1, *monitor))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("img2img.training.sweep.subprocess", SimpleNamespace(Popen=trial_in_this_process))
+        main(arguments(photos, 1, *monitor))
     before = table()
     main(arguments(photos, 2, *monitor))
     rows = table()
