@@ -20,6 +20,13 @@ def error_of(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     return lines[0]
 
 
+def test_the_installed_program_says_its_version():
+    program = Path(sys.executable).with_name("img2img")
+    assert subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout.startswith(
+        "img2img "
+    )
+
+
 def test_help_lists_every_command_without_heavy_imports():
     code = "import sys; from img2img.cli import main; main(['--help']); print([m for m in sys.modules if m in HEAVY])"
     code = "HEAVY = {'torch', 'lightning', 'albumentations', 'numpy'}; " + code
