@@ -81,11 +81,28 @@ def draw_row(images: Sequence[Tensor], text: str) -> NDArray[np.uint8]:
 
 def write_line(texts: Sequence[tuple[int, str]], width: int) -> NDArray[np.uint8]:
     """Returns a line of texts, each at its distance from the left; ROW_LINE×width×3, or higher for several lines."""
-    # Large letters, because TensorBoard shows the grid at a third of its width; smaller if the images are narrow.
-    size = min(30, max(10, width // 34))
+    size = _size(width)
     more = max(text.count("\n") for _, text in texts) * (size + 4)
     placed = [((ROW_GAP + left, (ROW_LINE - size) // 2 - 2), text) for left, text in texts]
     return _line(placed, width, ROW_LINE + more, size)
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """Breaks a text between words into lines that `write_line` does not cut off; later lines are indented."""
+    font = ImageFont.load_default(_size(width))
+    lines: list[str] = []
+    for word in text.split(" "):
+        if lines and font.getlength(f"{lines[-1]} {word}") <= width - ROW_GAP:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(f"   {word}" if lines else word)
+    return lines
+
+
+def _size(width: int) -> int:
+    """Returns the size of the letters above a row of a width, in pixels."""
+    # Large letters, because TensorBoard shows the grid at a third of its width; smaller if the images are narrow.
+    return min(30, max(10, width // 34))
 
 
 def mark_mask(image: Tensor, mask: Tensor) -> Tensor:

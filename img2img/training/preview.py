@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from img2img.data.pairs import StreamPairs, TrainingPairs, parts_of
-from img2img.imaging.drawing import PAPER, draw_row, mark_mask, write_line
+from img2img.imaging.drawing import PAPER, draw_row, mark_mask, wrap, write_line
 
 COLUMNS = 4
 
@@ -28,13 +28,12 @@ def draw_pairs(pairs: StreamPairs, numbers: Sequence[int], sees_mask: bool) -> N
         seen, target, mask = (sample[key].permute(2, 0, 1) for key in ("input", "target", "mask"))
         images.append([mark_mask(seen, mask) if sees_mask else seen, target])
         texts.append([f"{n}  {Path(sample['path']).stem}", *applied])
-    most = max(map(len, texts))
-    cells = [
-        draw_row(pair, "\n".join(text + [""] * (most - len(text)))) for pair, text in zip(images, texts, strict=True)
-    ]
+    width = draw_row(images[0], "").shape[1]
+    lines = [[line for each in text for line in wrap(each, width)] for text in texts]
+    most = max(map(len, lines))
+    cells = [draw_row(pair, "\n".join(own + [""] * (most - len(own)))) for pair, own in zip(images, lines, strict=True)]
     cells += [np.full_like(cells[0], PAPER)] * (-len(cells) % COLUMNS)
     rows = [np.concatenate(cells[i : i + COLUMNS], axis=1) for i in range(0, len(cells), COLUMNS)]
-    width = cells[0].shape[1]
     heads = np.tile(write_line([(0, "input"), (width // 2, "target")], width), (1, COLUMNS, 1))
     return np.concatenate([heads, *rows])
 
