@@ -14,7 +14,7 @@ import argparse
 import platform
 import statistics
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ NLM_STRENGTHS = (0.5, 0.75, 1.0)  # h as a multiple of sigma; the best for the m
 Row = dict[str, dict[str, list[float]]]  # metric → method → a value for each image
 
 
-def train(task: str, folder: str, minutes: int, runs: Path) -> Path:
+def train(task: str, folder: str, minutes: int, runs: Path, flags: Sequence[str]) -> Path:
     """Returns the run's last checkpoint, with averaged weights; trains it if there is none.
 
     Raises:
@@ -41,7 +41,7 @@ def train(task: str, folder: str, minutes: int, runs: Path) -> Path:
         length = ["--trainer.max_steps=-1", f"--trainer.max_time=00:{minutes // 60:02}:{minutes % 60:02}:00"]
         rarely = ["--trainer.val_check_interval=400", "--data.val_images=8"]
         place = [f"--trainer.default_root_dir={runs}", f"--data.root={folder}"]
-        main(["fit", "--config", f"{task}.yaml", *length, *rarely, *place])
+        main(["fit", "--config", f"{task}.yaml", *length, *rarely, *place, *flags])
     saved = torch.load(checkpoint, weights_only=True)
     elapsed = saved["callbacks"]["Timer"]["time_elapsed"]["train"] / 60
     if not minutes <= elapsed < minutes + 2:
@@ -88,7 +88,7 @@ def measure(task: str, checkpoint: Path, folder: str) -> tuple[dict[str, Row], s
     changed, off = 0, 0.0
     for corruption, batch in evaluation_items(task, folder):
         with torch.inference_mode():
-            output = model.finish(model.predict(batch), batch)
+            output = model.finish(model.forward_batch(batch), batch)
         rounded = as_8_bit(output)
         seen, target = as_8_bit(batch["input"]).expand_as(batch["target"]), batch["target"]
         if model.needs_mask:
@@ -133,9 +133,10 @@ def main() -> None:
     parser.add_argument("--minutes", type=int, default=15)
     parser.add_argument("--runs", type=Path, default=Path("runs/every_task"))
     parser.add_argument("--only", nargs="+", choices=TASKS, default=TASKS)
+    parser.add_argument("--flag", action="append", default=[], help="of img2img fit, such as --flag=--model.lr=1e-3")
     options = parser.parse_args()
     for task in options.only:
-        checkpoint = train(task, options.train, options.minutes, options.runs)
+        checkpoint = train(task, options.train, options.minutes, options.runs, options.flag)
         report(task, *measure(task, checkpoint, options.test))
     cores, torch_version = torch.get_num_threads(), torch.__version__
     print(f"\nseed 0, {options.minutes} minutes a task, {cores} threads of {platform.machine()}, torch {torch_version}")

@@ -76,7 +76,7 @@ def run(config: str, options: argparse.Namespace, latents: int, seed: int) -> Pa
         "--model.network.init_args.hidden=[512,256]",
         "--model.network.init_args.linear=true",
         *(["--model.network.init_args.per_latent=2"] if config == "vae.yaml" else []),
-        "--model.lr=1e-3",
+        *("--model.optimizer=null", "--model.lr=1e-3"),  # AdamW: dense layers that start at PCA need no faster one
         "--data.batch_size=64",
     ]
     flags += ["--data.geometry=[{class_path: HorizontalFlip, init_args: {p: 0.5}}]"]

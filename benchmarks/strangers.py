@@ -1,11 +1,11 @@
-"""The simplest promise: a model of faces takes tiles for abnormal, and new people for faces.
+"""Whether a model of faces takes tiles for abnormal, and new people for faces.
 
     python -m benchmarks.strangers orl_faces magnetic_tile [--smiles smiles] [--seeds 0 1 2]
 
 For each seed, trains `anomaly_autoencoder.yaml` on seven photographs of each of people 1 to 30; an eighth is held out
 for the threshold. The other two are scored, with all of people 31 to 40, and with good magnetic tiles. Prints how well
 each score, and PCA's, tells tiles, new people and, of another set, the `--smiles`, from the known people's photographs:
-tiles are abnormal (goal: an AUROC of 0.99 or more), and new people are not (0.7 or less).
+tiles should be abnormal (an AUROC of 0.99 or more), and new people not (0.7 or less).
 """
 
 from __future__ import annotations

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from img2img.tasks import Restoration
 
 
+USUAL = "denoise_photo"
+"""The shipped model that is preferred unless one is named: it hardly changes a picture that needs nothing."""
+
+
 @dataclass(frozen=True, eq=False)
 class Model:
     """A model that restores.
@@ -80,7 +84,7 @@ def open_shelf(models: Sequence[str | Path], trust: Collection[str] = ()) -> She
         task, file = open_restorer(given, trust)
         name = str(given) if file in shipped.values() else _short(Path(given), {model.name for model in found})
         found.append(Model(name, file, task, _summary(shipped, name)))
-    for name in shipped:
+    for name in sorted(shipped, key=lambda name: name != USUAL):
         if name in {model.name for model in found}:
             continue
         try:
