@@ -135,3 +135,9 @@ def test_the_shelf_offers_named_checkpoints_first(tmp_path):
     assert {each["name"] for each in described[2:]} <= set(shipped_models())
     assert "denoise" in {each["name"] for each in described}
     assert shelf[None].name == "inpaint/1/best.ckpt"
+
+
+def test_without_a_name_the_shelf_prefers_the_model_that_hardly_changes_a_picture_without_noise():
+    from img2img.serve.shelf import open_shelf
+
+    assert open_shelf([])[None].name == "denoise_photo"
