@@ -17,7 +17,7 @@ from pathlib import Path
 import yaml
 from matplotlib.figure import Figure
 
-from benchmarks.train_shelf import QUEUE, run_of, validations
+from benchmarks.train_shelf import QUEUE, run_of, side_of, validations
 
 METRICS = ("psnr_hole", "psnr_chroma", "psnr")
 """The first of them that a model logs is drawn."""
@@ -56,7 +56,7 @@ def curve_of(run: Path, what: str) -> Curve | None:
     metric = next(metric for metric in METRICS if metric in names)
     kinds = [name for name in names if name.startswith(f"{metric}/")] or [metric]
     data = yaml.safe_load((run / "config.yaml").read_text())["data"]["init_args"]
-    step_megapixels = data["batch_size"] * data["crop_size"] ** 2 / 1e6
+    step_megapixels = data["batch_size"] * side_of(data) ** 2 / 1e6
     values = {kind: [row[kind] for _, row in found] for kind in kinds}
     return Curve(what, [(step + 1) * step_megapixels for step, _ in found], values)
 

@@ -45,10 +45,13 @@ GRAY = (  # a tenth of the crops are gray and get gray noise, for gray photograp
     "--data.geometry=[{class_path: D4, init_args: {p: 1.0}}, {class_path: ToGray, init_args: {p: 0.1}}]",
     "--data.corruption=[{class_path: GaussianNoise, init_args: {sigma: [0, 55], match_gray: true}}]",
 )
+ZOOM = '{"class_path": "RandomResizedCrop", "init_args": {"size": [256, 256], "scale": [0.1, 1.0], "p": 1.0}}'
 COLOUR = (  # narrower as well; larger crops show more of what a thing is; at a rate of 0.005 the run diverged
     "--model.network.init_args.channels=[48,80,128,144]",
-    *("--data.crop_size=256", "--data.batch_size=4", "--model.lr=0.002"),
-    '--model.loss={"class_path": "ChromaLoss", "init_args": {"saturation": 1.0}}',  # livelier than the config's
+    *("--data.crop_size=320", "--data.batch_size=4", "--model.lr=0.002"),
+    # Things are seen from far and from near by.
+    f'--data.geometry=[{ZOOM}, {{"class_path": "HorizontalFlip", "init_args": {{"p": 0.5}}}}]',
+    '--model.loss={"class_path": "ChromaLoss", "init_args": {"saturation": 0.6}}',  # livelier than the config's
 )
 QUEUE = {
     "denoise": Model("denoise_long.yaml", 8, flags=GRAY),
@@ -147,10 +150,16 @@ def status(runs: Path, hours: dict[str, float]) -> None:
             continue
         data = yaml.safe_load((run / "config.yaml").read_text())["data"]["init_args"]
         samples = next(state[key]["next_sample"] for key in ("CorruptedPairs", "FolderPairs") if key in state)
-        pixels = samples * data["crop_size"] ** 2 / 1e6
+        pixels = samples * side_of(data) ** 2 / 1e6
         print(f"{name}: {hours_of(state):.2f} of {planned:g} h, step {state['global_step']}, {pixels:.0f} Mpx")
         for step, values in validations(run):
             print(f"  step {step}: " + ", ".join(f"{key} {value:.2f}" for key, value in values.items()))
+
+
+def side_of(data: dict[str, Any]) -> int:
+    """Returns the side of the squares that the network sees: what `geometry` scales the crops to, or the crops' own."""
+    sizes = [each["init_args"]["size"][0] for each in data["geometry"] or [] if "size" in each.get("init_args", {})]
+    return int(sizes[-1] if sizes else data["crop_size"])
 
 
 def validations(run: Path, most: int = 8) -> list[tuple[int, dict[str, float]]]:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -67,11 +68,14 @@ for words in {commands}:
 
 
 @pytest.mark.parametrize("optimizer", [[], pytest.param(["--model.optimizer=null"], marks=pytest.mark.slow)])
-def test_two_processes_train_on_the_same_samples_as_one_and_measure_each_image_once(
+def test_two_processes_train_as_one_measure_each_image_once_and_restore_each_file_once(
     program, photos, flags, optimizer, capsys
 ):
     for image in sorted((photos / "test").glob("*.png"))[1:]:
         image.unlink()  # one image with three corruptions: an odd number
+    many = Path(shutil.copytree(photos, "many"))
+    (many / "broken.png").write_bytes(b"")
+    shutil.copy(next((many / "test").glob("*.png")), many / "again.png")  # eleven files in all: an odd number
     length = (EXACT, "--trainer.max_steps=4", *optimizer)
     program("fit", *length, "--data.batch_size=4")
     program("fit", *length, "--data.batch_size=4", "--seed_everything=1")
@@ -80,16 +84,35 @@ def test_two_processes_train_on_the_same_samples_as_one_and_measure_each_image_o
     capsys.readouterr()
     program("test", *measured)
     alone = table(capsys.readouterr().out)
-    commands = [["fit", *flags, *length, "--data.batch_size=2"], ["test", *flags, *measured]]
+    restore = ["restore", "many", "out", "--model=runs/denoise/0/last.ckpt", "--accelerator=cpu", "--devices=2"]
+    restore += ["--memory=1.281GB"]  # so little that no two images share a batch
+    commands = [["fit", *flags, *length, "--data.batch_size=2"], ["test", *flags, *measured], restore]
     Path("both.py").write_text(COMMANDS.format(commands=commands))
-    shared = table(run("both.py"))
+    said = run("both.py", code=1)
     one, control, two = (
         torch.load(f"runs/denoise/{n}/last.ckpt", weights_only=True)["current_model_state"] for n in range(3)
     )
     assert max((one[k] - two[k]).abs().max() for k in one) < 1e-12
     assert max((one[k] - control[k]).abs().max() for k in one) > 1e-5
     assert len(alone) == 13
-    assert alone == shared
+    assert alone == table(said)
+    assert "broken.png" in said
+    check_shares(many)
+
+
+def check_shares(many: Path) -> None:
+    """Checks that two processes shared the files of a folder, restored all but the broken one, and reported it."""
+    shares = [
+        [json.loads(line)["begun"] for line in journal.read_text().splitlines() if "begun" in line]
+        for journal in sorted(Path("out/.img2img").glob("journal-*.jsonl"))
+    ]
+    assert len(shares) == 2
+    assert all(shares)
+    (many / "broken.png").unlink()
+    expected = sorted(path.relative_to(many).as_posix() for path in many.rglob("*.png"))
+    assert sorted(shares[0] + shares[1]) == expected
+    report = json.loads(Path("out/restore_report.json").read_text())
+    assert (report["restored"], report["failed"], len(report["files"])) == (10, 1, 11)
 
 
 @pytest.mark.slow
@@ -107,23 +130,6 @@ def test_more_processes_than_images_write_the_one_image_once(photos, flags, chec
         "--restore.output=restored",
     )
     assert [path.name for path in Path("restored").glob("*.png")] == ["a.png"]
-
-
-def test_restore_writes_each_file_once_and_says_what_failed(photos, checkpoint):
-    (photos / "broken.png").write_bytes(b"")  # the eleventh file: an odd number for two processes
-    argv = ["restore", str(photos), "out", "--model", str(checkpoint), "--accelerator=cpu", "--devices=2"]
-    assert "broken.png" in run("-m", "img2img", *argv, "--memory=1.281GB", code=1)  # so little that none share a batch
-    shares = [
-        [json.loads(line)["begun"] for line in journal.read_text().splitlines() if "begun" in line]
-        for journal in sorted(Path("out/.img2img").glob("journal-*.jsonl"))
-    ]
-    assert len(shares) == 2
-    assert all(shares)
-    (photos / "broken.png").unlink()
-    expected = sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.png"))
-    assert sorted(shares[0] + shares[1]) == expected
-    report = json.loads(Path("out/restore_report.json").read_text())
-    assert (report["restored"], report["failed"], len(report["files"])) == (10, 1, 11)
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
