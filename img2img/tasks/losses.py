@@ -82,7 +82,7 @@ class ChromaLoss(nn.Module):
         weight = saturation_weight(target, self.saturation)
         # The norm has no gradient at 0; 1e-3, a quarter of a level, rounds the tip.
         distance = ((output - target).square().sum(1, keepdim=True) + 1e-6).sqrt()
-        return (weight * distance).mean() / weight.mean()
+        return (weight * distance).mean()  # not over the weights' sum: an image's loss must not depend on its batch
 
 
 class ChromaClasses(nn.Module):
@@ -131,7 +131,7 @@ class ChromaClasses(nn.Module):
             index = self.cell_of[cell].clamp_min(0)[:, None]
             entropy = entropy - fraction[:, None] * log_probability.gather(1, index)
         weight = saturation_weight(target, self.saturation)
-        return (weight * entropy).mean() / weight.mean()
+        return (weight * entropy).mean()  # as in `ChromaLoss`
 
     def decode(self, output: Tensor) -> Tensor:
         """Returns the annealed mean of logits N×channels×H×W: chroma N×2×H×W."""

@@ -103,9 +103,16 @@ class PairedTask(Task):
         return None
 
     def compare(self, raw: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-        """Returns the loss over the hole, or over everything if there is no hole (a mean over no pixel is NaN)."""
-        hole = mask.bool().expand_as(target)
-        loss: Tensor = self.loss(raw[hole], target[hole]) if hole.any() else self.loss(raw, target)
+        """Returns the loss over the hole of each image, its mean over the images; without a hole, over the whole image.
+
+        Each image by itself, so that it does not matter which others its batch, or its process, holds.
+        """
+        holes = mask.bool().expand_as(target)
+        losses = [
+            self.loss(r[hole], t[hole]) if hole.any() else self.loss(r[None], t[None])  # a mean over no pixel is NaN
+            for r, t, hole in zip(raw, target, holes, strict=True)
+        ]
+        loss: Tensor = torch.stack(losses).mean()
         return loss
 
     def measure(self, item: Batch, raw: Tensor, output: Tensor) -> dict[str, float]:

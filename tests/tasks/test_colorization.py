@@ -94,6 +94,13 @@ def test_chroma_loss_is_the_mean_distance():
         assert ChromaLoss(saturation)(off, gray).item() == pytest.approx(0.5, abs=1e-4)
 
 
+@pytest.mark.parametrize(("loss", "channels"), [(ChromaLoss(-1), 2), (ChromaLoss(1), 2), (ChromaClasses(), 107)])
+def test_the_loss_of_a_batch_is_the_mean_of_its_images_however_vivid(loss, channels):
+    output, target = torch.rand(2, channels, 4, 4), torch.stack([torch.zeros(2, 4, 4), torch.rand(2, 4, 4) - 0.5])
+    alone = [loss(output[i : i + 1], target[i : i + 1]) for i in range(2)]
+    torch.testing.assert_close(loss(output, target), torch.stack(alone).mean())
+
+
 def test_saturation_decides_whether_vivid_pixels_count():
     target = torch.zeros(1, 2, 1, 10)
     target[:, 0, :, :4] = 0.3  # four vivid pixels of ten

@@ -105,6 +105,17 @@ def test_the_loss_looks_at_the_hole():
     assert torch.isfinite(task.loss_of(raw, batch))
 
 
+def test_the_loss_of_a_batch_is_the_mean_of_its_images_however_large_their_holes():
+    task = Inpainting(strange(), nn.MSELoss())
+    batch = {name: torch.rand(3, 3, 8, 8) for name in ("input", "target")}
+    batch["mask"] = torch.zeros(3, 1, 8, 8)
+    batch["mask"][0, :, :2] = 1
+    batch["mask"][1] = 1  # the last image has no hole
+    raw = torch.rand(3, 3, 8, 8)
+    alone = [task.loss_of(raw[i : i + 1], {key: value[i : i + 1] for key, value in batch.items()}) for i in range(3)]
+    torch.testing.assert_close(task.loss_of(raw, batch), torch.stack(alone).mean())
+
+
 def test_without_hole_loss_masks_are_ignored_and_with_it_the_rest_is():
     batch = {"target": torch.zeros(1, 3, 4, 4), "mask": torch.zeros(1, 1, 4, 4)}
     batch["mask"][..., 0, 0] = 1
