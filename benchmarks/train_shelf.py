@@ -51,7 +51,7 @@ COLOUR = (  # narrower as well; larger crops show more of what a thing is; at a 
     *("--data.crop_size=320", "--data.batch_size=4", "--model.lr=0.002"),
     # Things are seen from far and from near by.
     f'--data.geometry=[{ZOOM}, {{"class_path": "HorizontalFlip", "init_args": {{"p": 0.5}}}}]',
-    '--model.loss={"class_path": "ChromaLoss", "init_args": {"saturation": 0.6}}',  # livelier than the config's
+    '--model.loss={"class_path": "ChromaLoss", "init_args": {"saturation": 1.0}}',  # livelier than the config's
 )
 QUEUE = {
     "denoise": Model("denoise_long.yaml", 8, flags=GRAY),
