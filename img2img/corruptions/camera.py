@@ -21,9 +21,11 @@ class CameraNoise(FloatTransform):
     White balance, demosaicing and the tone curve make the noise stronger in red and blue than in green, correlated
     between neighbouring pixels, and strongest in the shadows. The image itself is not demosaicked, so the target stays
     what a long exposure would show. After Brooks et al., "Unprocessing images for learned raw denoising", CVPR 2019,
-    with their levels of noise and white balance. The camera's own noise reduction then blurs the noise, weakly in the
-    luma and far in the chroma: most photographs show gray grain and faint blotches of colour. A network that knows only
-    coloured grain takes gray grain for texture. RGB images only.
+    with their levels of noise and white balance. The camera's own noise reduction follows. In the luma, a guided filter
+    (He et al., "Guided image filtering", PAMI 2013) and a weak blur: grain stays where the image has edges, and flat
+    areas are smooth. In the chroma, a far blur, which leaves faint blotches. A network that knows only coloured grain
+    takes gray grain for texture; one that knows only even grain judges by the flat areas and keeps it at the edges. RGB
+    images only.
 
     Args:
         shot: Variance per unit of light, in units of the linear range; drawn log-uniformly. Read noise depends on it as
@@ -39,11 +41,12 @@ class CameraNoise(FloatTransform):
     def __init__(
         self,
         shot: Range = (1e-4, 1.2e-2),
+        reduction: Range = (0.0, 2.5),
         luma_radius: Range = (0.0, 1.0),
         chroma_radius: Range = (1.0, 8.0),
         p: float = 1.0,
     ) -> None:
-        super().__init__(p, shot=shot, luma_radius=luma_radius, chroma_radius=chroma_radius)
+        super().__init__(p, shot=shot, reduction=reduction, luma_radius=luma_radius, chroma_radius=chroma_radius)
 
     def get_params(self) -> dict[str, Any]:
         """Draws the levels of noise, the gains of the white balance and the radii."""
@@ -70,14 +73,32 @@ class CameraNoise(FloatTransform):
         noise = self._normal(img.shape) * np.sqrt(shot * light + read)
         developed = _tone((light + _demosaicked(noise, params["corner"])) * balance)
         # A difference, so that the tone curve's rounding errors cancel: without noise the image is bit-identical.
-        left = _reduced(developed - _tone(light * balance), params["luma_radius"], params["chroma_radius"])
-        return img + left
+        noise = developed - _tone(light * balance)
+        luma = noise @ LUMA
+        chroma = noise - luma[..., None]
+        left = _blurred(_reduced(luma, img @ LUMA, params["reduction"]), params["luma_radius"])
+        return img + left[..., None] + _blurred(chroma, params["chroma_radius"])
 
 
-def _reduced(noise: Float, luma_radius: float, chroma_radius: float) -> Float:
-    """Returns H×W×3 noise with its luma and its chroma blurred."""
-    luma = np.repeat((noise @ LUMA)[..., None], 3, axis=2)
-    return _blurred(luma, luma_radius) + _blurred(noise - luma, chroma_radius)
+def _reduced(noise: Float, image: Float, strength: float) -> Float:
+    """Returns what a guided filter leaves of an H×W noise in an H×W image."""
+    epsilon = (strength * float(noise.std())) ** 2
+    if epsilon == 0:
+        return noise
+    return _guided(image + noise, epsilon) - _guided(image, epsilon)
+
+
+def _guided(image: Float, epsilon: float, radius: int = 4) -> Float:
+    """Returns an H×W image filtered with itself as the guide (He et al. 2013, equations 5 to 8)."""
+    mean = _box(image, radius)
+    variance = np.maximum(_box(image * image, radius) - mean * mean, 0)
+    kept = variance / (variance + np.float32(epsilon))
+    return _box(kept, radius) * image + _box((1 - kept) * mean, radius)
+
+
+def _box(image: Float, radius: int) -> Float:
+    size = 2 * radius + 1
+    return np.asarray(cv2.blur(image, (size, size), borderType=cv2.BORDER_REFLECT_101), np.float32)
 
 
 def _blurred(image: Float, radius: float) -> Float:

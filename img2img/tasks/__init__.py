@@ -13,7 +13,7 @@ from img2img.tasks.likelihoods import (
     PixelGaussian,
     SharedGaussian,
 )
-from img2img.tasks.losses import Charbonnier, ChromaClasses, ChromaLoss, FocalDice
+from img2img.tasks.losses import Charbonnier, ChromaClasses, ChromaLoss, FocalDice, PSNRLoss
 from img2img.tasks.metrics import PSNR, SSIM, ChromaPSNR, Colorfulness, DeltaE2000, HolePSNR, MaskPrecision
 from img2img.tasks.muon import MuonAdamW
 from img2img.tasks.paired import PairedTask
@@ -42,6 +42,7 @@ __all__ = [
     "Likelihood",
     "MaskPrecision",
     "MuonAdamW",
+    "PSNRLoss",
     "PairedTask",
     "PixelGaussian",
     "ReconstructionError",

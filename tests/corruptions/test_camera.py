@@ -21,7 +21,7 @@ def middle_gray() -> np.ndarray:
 
 
 def test_red_and_blue_are_noisier_than_green_and_neighbours_share_noise(middle_gray):
-    noise = noise_of(CameraNoise(shot=0.004, luma_radius=0, chroma_radius=0), middle_gray)
+    noise = noise_of(CameraNoise(shot=0.004, reduction=0, luma_radius=0, chroma_radius=0), middle_gray)
     red, green, blue = noise.std(axis=(0, 1))
     assert red > 1.1 * green
     assert blue > 1.1 * green
@@ -40,7 +40,7 @@ def test_more_light_per_photon_is_more_noise_and_none_is_none(middle_gray, photo
 
 def test_the_cameras_noise_reduction_leaves_weaker_and_coarser_noise(middle_gray):
     def luma_and_chroma(**radii: float) -> tuple[np.ndarray, np.ndarray]:
-        noise = noise_of(CameraNoise(shot=0.004, **radii), middle_gray)
+        noise = noise_of(CameraNoise(shot=0.004, reduction=0, **radii), middle_gray)
         luma = noise @ np.array([0.299, 0.587, 0.114])
         return luma, noise - luma[..., None]
 
@@ -52,6 +52,23 @@ def test_the_cameras_noise_reduction_leaves_weaker_and_coarser_noise(middle_gray
     assert coarse_luma.std() < 0.6 * luma.std()
     assert coarse_chroma.std() < 0.4 * chroma.std()
     assert np.corrcoef(coarse_luma[:, :-2].ravel(), coarse_luma[:, 2:].ravel())[0, 1] > 0.4
+
+
+def test_the_cameras_noise_reduction_spares_the_edges(middle_gray):
+    stripes = middle_gray.copy()
+    stripes[:, 64:] *= np.where(np.arange(64) // 4 % 2, 0.7, 1.0).astype(np.float32)[
+        None, :, None
+    ]  # edges on the right
+
+    def left_and_right(reduction: float) -> np.ndarray:
+        noise = noise_of(CameraNoise(shot=0.002, reduction=reduction, luma_radius=0), stripes)
+        luma = noise @ np.array([0.299, 0.587, 0.114])
+        return np.array([luma[:, 5:54].std(), luma[:, 74:123].std()])
+
+    untreated, reduced = left_and_right(0), left_and_right(2)
+    flat, edges = reduced / untreated
+    assert flat < 0.5
+    assert edges > 0.8
 
 
 def test_a_sensor_sees_in_colour():

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from img2img.tasks import FocalDice
+from img2img.tasks import FocalDice, PSNRLoss
 
 
 def test_a_mask_that_is_found_costs_nothing_and_a_missed_one_costs_most():
@@ -35,3 +35,19 @@ def test_images_without_a_mask_have_a_finite_gradient():
     FocalDice()(logits, torch.zeros(2, 1, 8, 8)).backward()
     assert (logits.grad > 0).all(), "towards a lower probability"
     assert logits.grad.isfinite().all()
+
+
+def test_psnr_loss_is_the_mean_psnr_of_the_images():
+    target = torch.full((2, 3, 8, 8), 0.5)
+    output = target + torch.tensor([0.01, 0.1])[:, None, None, None]
+    assert float(PSNRLoss(floor=1e-9)(output, target)) == pytest.approx(-(40 + 20) / 2, abs=1e-3)
+
+
+def test_psnr_loss_pulls_weak_and_strong_noise_alike_and_lets_good_images_be():
+    output = torch.stack([torch.full((1, 8, 8), error) for error in (1e-5, 0.02, 0.2)]).requires_grad_()
+    PSNRLoss()(output, torch.zeros(3, 1, 8, 8)).backward()
+    pull = output.grad.flatten(1).norm(dim=1) * output.detach().flatten(1).norm(dim=1)  # per relative change of error
+    assert float(pull[1] / pull[2]) == pytest.approx(1, rel=0.05)
+    assert pull[0] < 1e-3 * pull[2]
+    with pytest.raises(ValueError, match="floor must be positive"):
+        PSNRLoss(floor=0)
