@@ -74,10 +74,15 @@ class CameraNoise(FloatTransform):
         developed = _tone((light + _demosaicked(noise, params["corner"])) * balance)
         # A difference, so that the tone curve's rounding errors cancel: without noise the image is bit-identical.
         noise = developed - _tone(light * balance)
-        luma = noise @ LUMA
+        luma = _luma(noise)
         chroma = noise - luma[..., None]
-        left = _blurred(_reduced(luma, img @ LUMA, params["reduction"]), params["luma_radius"])
+        left = _blurred(_reduced(luma, _luma(img), params["reduction"]), params["luma_radius"])
         return img + left[..., None] + _blurred(chroma, params["chroma_radius"])
+
+
+def _luma(image: Float) -> Float:
+    """Returns the H×W luma of H×W×3."""
+    return np.asarray(image @ LUMA, np.float32)
 
 
 def _reduced(noise: Float, image: Float, strength: float) -> Float:
@@ -92,7 +97,7 @@ def _guided(image: Float, epsilon: float, radius: int = 4) -> Float:
     """Returns an H×W image filtered with itself as the guide (He et al. 2013, equations 5 to 8)."""
     mean = _box(image, radius)
     variance = np.maximum(_box(image * image, radius) - mean * mean, 0)
-    kept = variance / (variance + np.float32(epsilon))
+    kept = np.divide(variance, variance + np.float32(epsilon), dtype=np.float32)
     return _box(kept, radius) * image + _box((1 - kept) * mean, radius)
 
 
