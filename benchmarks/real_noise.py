@@ -20,7 +20,7 @@ from img2img.tasks.metrics import PSNR, SSIM
 
 STRENGTHS = {
     "nlm": ("non-local means, h", rivals.non_local_means, (1.0, 2.0, 3.0, 4.0, 6.0, 8.0)),
-    "bm3d": ("BM3D, sigma", rivals.bm3d, (3.0, 5.0, 8.0, 12.0)),
+    "bm3d": ("BM3D, sigma", rivals.bm3d, (8.0, 12.0, 16.0, 20.0)),
     "wavelets": ("wavelets, sigma", rivals.wavelets, (2.0, 4.0, 6.0, 10.0)),
 }
 

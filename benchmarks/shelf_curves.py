@@ -42,23 +42,40 @@ def curves_of(runs: Path, name: str) -> Iterator[Curve]:
     """Yields the curve of a model's long run, then those of its ended copies, without runs that never validated."""
     run = run_of(runs, name)
     copies = sorted((runs / f"{name}-ended").glob(f"*/{run.parent.name}/0"))
-    for folder, what in [(run, "constant rate"), *((copy, f"decay {copy.parent.parent.name}") for copy in copies)]:
-        if folder.is_dir() and (curve := curve_of(folder, what)) is not None:
+    if run.is_dir() and (curve := curve_of(run, "constant rate")) is not None:
+        yield curve
+    for copy in copies:
+        start = int(copy.parent.parent.name.partition("+")[0])
+        if (
+            curve := curve_of(copy, f"decay {copy.parent.parent.name}", start, start * step_megapixels(run))
+        ) is not None:
             yield curve
 
 
-def curve_of(run: Path, what: str) -> Curve | None:
-    """Returns the curve of a run's folder; None if it has no validation."""
+def step_megapixels(run: Path) -> float:
+    """Returns the megapixels of one of a run's batches."""
+    data = yaml.safe_load((run / "config.yaml").read_text())["data"]["init_args"]
+    return float(data["batch_size"] * side_of(data) ** 2 / 1e6)
+
+
+def curve_of(run: Path, what: str, start: int = 0, before: float = 0.0) -> Curve | None:
+    """Returns the curve of a run's folder; None if it has no validation.
+
+    Args:
+        run: The folder.
+        what: What the run is.
+        start: The step that it goes on from.
+        before: Megapixels trained on before that step, maybe in other batches.
+    """
     found = validations(run, most=sys.maxsize)
     if not found:
         return None
     names = found[0][1]
     metric = next(metric for metric in METRICS if metric in names)
     kinds = [name for name in names if name.startswith(f"{metric}/")] or [metric]
-    data = yaml.safe_load((run / "config.yaml").read_text())["data"]["init_args"]
-    step_megapixels = data["batch_size"] * side_of(data) ** 2 / 1e6
+    each = step_megapixels(run)
     values = {kind: [row[kind] for _, row in found] for kind in kinds}
-    return Curve(what, [(step + 1) * step_megapixels for step, _ in found], values)
+    return Curve(what, [before + (step + 1 - start) * each for step, _ in found], values)
 
 
 def draw(name: str, curves: list[Curve]) -> Figure:
