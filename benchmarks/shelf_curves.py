@@ -46,9 +46,8 @@ def curves_of(runs: Path, name: str) -> Iterator[Curve]:
         yield curve
     for copy in copies:
         start = int(copy.parent.parent.name.partition("+")[0])
-        if (
-            curve := curve_of(copy, f"decay {copy.parent.parent.name}", start, start * step_megapixels(run))
-        ) is not None:
+        before = start * step_megapixels(run) if start else 0.0
+        if (curve := curve_of(copy, f"decay {copy.parent.parent.name}", start, before)) is not None:
             yield curve
 
 
