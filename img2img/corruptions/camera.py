@@ -30,6 +30,8 @@ class CameraNoise(FloatTransform):
     Args:
         shot: Variance per unit of light, in units of the linear range; drawn log-uniformly. Read noise depends on it as
             in phones of the Darmstadt Noise Dataset (their equation 4).
+        reduction: Strength of the guided filter: its epsilon is the square of this many standard deviations of the
+            luma's noise. 0 leaves the noise even.
         luma_radius: Standard deviation of the Gaussian that blurs the luma (Rec. 601) of the noise, in pixels.
         chroma_radius: The same for the rest of the noise.
         p: Probability of applying it.
